@@ -1,0 +1,171 @@
+"""Brings a database up to date with the files, one migrator at a time.
+
+Invariants: one session advisory lock is held from before the ledger is read until the end, so the
+connection must be direct, not through a transaction pooler; nothing is applied while anything is
+wrong with the history. A run that fails or is killed leaves what was committed before, and the
+next run goes on from there.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import AsyncConnection
+
+from app.errors import CommandError
+from app.migrate import ledger as book
+from app.migrate.plan import Plan, Row, make_plan
+from app.migrate.run import NOTICE_DEATH, RETRY_PAUSES, Done, Report, Run, one_line
+from app.migrate.source import read_migrations, read_sql
+from app.paths import MIGRATIONS, SQL
+
+LOCK_KEY = 0x68656164_77617465  # "headwate"; advisory locks are per database
+LOCK_WAIT_SECONDS = 300.0
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run did."""
+
+    applied: tuple[Done, ...]
+    forgotten: tuple[str, ...]
+    editions: tuple[str, ...]
+    seconds: float
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a database stands against the files."""
+
+    rows: tuple[Row, ...]
+    steps: tuple[tuple[str, str], ...]
+    """What a run would do, in order: (file, reason)."""
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    editions: tuple[str, ...]
+
+    @property
+    def complaint(self) -> str | None:
+        """One line for whoever needs a current database; None if it is."""
+        if self.problems:
+            return "; ".join(self.problems)
+        if not self.steps:
+            return None
+        files = ", ".join(file for file, _ in self.steps[:3])
+        more = f" and {len(self.steps) - 3} more" if len(self.steps) > 3 else ""
+        return f"the database is behind: {files}{more}; run: headwater migrate"
+
+
+async def migrate(
+    url: str,
+    *,
+    migrations: Path = MIGRATIONS,
+    sql: Path = SQL,
+    report: Report = lambda line: None,
+    lock_wait: float = LOCK_WAIT_SECONDS,
+    retry_pauses: Sequence[float] = RETRY_PAUSES,
+) -> Result:
+    """Bring the database up to date; raises CommandError with the remedy when that can't be."""
+    started = time.monotonic()
+    files, repeatables = read_migrations(migrations), read_sql(sql)
+    async with _connect(url) as conn:
+        conn.add_notice_handler(lambda notice: _pass_on(notice, report))
+        await _lock(conn, lock_wait, report)
+        await book.prepare(conn)
+        await book.hand_over(conn)
+        run = Run(conn, report, tuple(retry_pauses))
+        plan = _sound(make_plan(files, repeatables, await book.read(conn)))
+        for step in plan.migrations:
+            await run.once(step)
+            await book.hand_over(conn)  # an early one creates the owner role
+        plan = _sound(make_plan(files, repeatables, await book.read(conn)))
+        for note in plan.notes:
+            report(f"note: {note}")
+        await run.together(plan, max((file.number or 0 for file in files), default=0))
+        for step in plan.after:
+            await run.once(step)
+    return Result(
+        applied=tuple(run.done),
+        forgotten=plan.forget,
+        editions=tuple(sorted(plan.editions or ())),
+        seconds=time.monotonic() - started,
+    )
+
+
+async def status(url: str, *, migrations: Path = MIGRATIONS, sql: Path = SQL) -> Status:
+    """Compare files and database in a read-only session; changes nothing, waits for nobody."""
+    files, repeatables = read_migrations(migrations), read_sql(sql)
+    async with _connect(url) as conn:
+        await conn.execute("set default_transaction_read_only = on")
+        plan = make_plan(files, repeatables, await book.read(conn))
+    forget = [(file, "file is gone, forget it") for file in plan.forget]
+    return Status(
+        rows=plan.rows,
+        steps=(*((step.file.name, step.reason) for step in plan.steps), *forget),
+        problems=plan.problems,
+        notes=plan.notes,
+        editions=tuple(sorted(plan.editions or ())),
+    )
+
+
+@asynccontextmanager
+async def _connect(url: str) -> AsyncIterator[AsyncConnection[Any]]:
+    try:
+        conn = await AsyncConnection.connect(
+            url, autocommit=True, prepare_threshold=None, application_name="headwater migrate"
+        )
+    except psycopg.OperationalError as exc:
+        raise CommandError(f"can't connect to the database: {one_line(str(exc))}") from None
+    except psycopg.ProgrammingError:
+        raise CommandError("OWNER_DATABASE_URL is not a PostgreSQL address") from None
+    async with conn:
+        try:
+            await conn.execute(NOTICE_DEATH)
+            yield conn
+        except psycopg.Error as exc:
+            raise CommandError(f"{exc.sqlstate or 'database'}: {one_line(str(exc))}") from exc
+
+
+async def _lock(conn: AsyncConnection[Any], wait: float, report: Report) -> None:
+    deadline = time.monotonic() + wait
+    said = 0.0
+    while True:
+        cur = await conn.execute("select pg_try_advisory_lock(%s)", [LOCK_KEY])
+        row = await cur.fetchone()
+        if row and row[0]:
+            return
+        cur = await conn.execute(
+            """
+            select pid from pg_catalog.pg_locks
+            where locktype = 'advisory' and granted and objsubid = 1
+              and database = (select oid from pg_catalog.pg_database
+                              where datname = current_database())
+              and (classid::bigint << 32) | objid::bigint = %s
+            """,
+            [LOCK_KEY],
+        )
+        holder = await cur.fetchone()
+        who = f"another migrator is running (pid {holder[0] if holder else '?'})"
+        now = time.monotonic()
+        if now >= deadline:
+            raise CommandError(f"{who} and did not finish within {wait:g} s; try again later")
+        if now - said >= 10:
+            report(f"{who}, waiting up to {deadline - now:.0f} s")
+            said = now
+        await asyncio.sleep(0.2)
+
+
+def _sound(plan: Plan) -> Plan:
+    if plan.problems:
+        raise CommandError("; ".join(plan.problems))
+    return plan
+
+
+def _pass_on(notice: psycopg.errors.Diagnostic, report: Report) -> None:
+    """Show the server's warnings; the extension's banner, which spans lines, is none."""
+    text = (notice.message_primary or "").strip()
+    if notice.severity_nonlocalized == "WARNING" and "\n" not in text:
+        report(f"warning: {text}")
