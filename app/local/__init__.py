@@ -1,0 +1,1 @@
+"""The local runtime under `.headwater/`, and what a server offers."""

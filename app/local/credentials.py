@@ -1,0 +1,154 @@
+"""Ports and passwords of the local runtime: chosen once, kept in `.headwater/env` (mode 0600).
+
+The file is written before anything is created with its contents, whole or not at all. Lines that
+somebody added by hand are kept. Where a password is new (the file was deleted), the servers are
+told.
+"""
+
+import contextlib
+import os
+import random
+import secrets
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from app.errors import CommandError
+
+HOST = "127.0.0.1"
+DATABASE = "headwater"
+SUPERUSER = "postgres"
+OWNER = "headwater_owner"
+# variable of .headwater/env -> the role its URL logs in as
+DATABASE_VARIABLES = {
+    "DATABASE_URL": "headwater_app",
+    "INGEST_DATABASE_URL": "headwater_ingest",
+    "OWNER_DATABASE_URL": SUPERUSER,
+    "OBJECT_OWNER_DATABASE_URL": OWNER,
+    "ANALYST_DATABASE_URL": "headwater_analyst",
+    "GRAFANA_DATABASE_URL": "headwater_grafana",
+}
+REDIS = "redis"  # among the fresh ones, beside the roles
+ROLES = tuple(DATABASE_VARIABLES.values())
+BINDIR_VARIABLE = "HEADWATER_PG_BINDIR"
+HEADER = "# Written by `headwater dev up`; `headwater` reads it where the environment is silent."
+
+
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client must know to reach the local servers."""
+
+    postgres_port: int
+    redis_port: int
+    passwords: dict[str, str]
+    """By database role."""
+    redis_password: str
+    bindir: str
+    """Server programs that the cluster was made with."""
+
+    def database_url(self, role: str, database: str = DATABASE) -> str:
+        """libpq URL of a role."""
+        return f"postgresql://{role}:{self.passwords[role]}@{HOST}:{self.postgres_port}/{database}"
+
+    @property
+    def redis_url(self) -> str:
+        """URL of database 0."""
+        return f"redis://:{self.redis_password}@{HOST}:{self.redis_port}/0"
+
+    def environment(self) -> dict[str, str]:
+        """The settings by their environment variables."""
+        urls = {name: self.database_url(role) for name, role in DATABASE_VARIABLES.items()}
+        return urls | {"REDIS_URL": self.redis_url, BINDIR_VARIABLE: self.bindir}
+
+
+def load(path: Path, *, bindir: str) -> tuple[Credentials, frozenset[str]]:
+    """Read the file, invent what it lacks; also whose password was invented."""
+    values = read(path)
+    passwords: dict[str, str] = {}
+    fresh: set[str] = set()
+    postgres_port = 0
+    for variable, role in DATABASE_VARIABLES.items():
+        _, password, port = _parts(values.get(variable, ""))
+        if not password:
+            password = secrets.token_urlsafe(24)
+            fresh.add(role)
+        passwords[role] = password
+        postgres_port = postgres_port or port
+    _, redis_password, redis_port = _parts(values.get("REDIS_URL", ""))
+    if not redis_password:
+        fresh.add(REDIS)
+    postgres_port = postgres_port or free_port()
+    return Credentials(
+        postgres_port=postgres_port,
+        redis_port=redis_port or free_port(avoid=postgres_port),
+        passwords=passwords,
+        redis_password=redis_password or secrets.token_urlsafe(24),
+        bindir=values.get(BINDIR_VARIABLE) or bindir,
+    ), frozenset(fresh)
+
+
+def with_port(now: Credentials, name: str, port: int) -> Credentials:
+    """The same with another `postgres_port` or `redis_port`."""
+    return msgspec.structs.replace(now, **{name: port})
+
+
+def save(path: Path, credentials: Credentials) -> None:
+    """Write the file unless it says the same already."""
+    ours = credentials.environment()
+    foreign = {name: value for name, value in read(path).items() if name not in ours}
+    lines = [HEADER, *(f"{name}={value}" for name, value in (ours | foreign).items()), ""]
+    text = "\n".join(lines)
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_text() == text:
+            return
+    temporary = path.with_name(f".env.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read(path: Path) -> dict[str, str]:
+    """KEY=VALUE lines; empty where there is no file."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    except PermissionError:
+        raise CommandError(
+            f"{path} belongs to another user: run this as that user or with sudo"
+        ) from None
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, value in pairs if not key.startswith("#")}
+
+
+def free_port(*, avoid: int = 0) -> int:
+    """A loopback port nobody listens on, below the range that outgoing connections are given."""
+    for _ in range(200):
+        port = random.randint(20_000, 32_000)  # noqa: S311 - not a secret
+        if port != avoid and is_free(port):
+            return port
+    raise CommandError("no free loopback port between 20000 and 32000: stop something there")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _parts(url: str) -> tuple[str, str, int]:
+    try:
+        parts = urlsplit(url)
+        return parts.username or "", parts.password or "", parts.port or 0
+    except ValueError:
+        return "", "", 0
