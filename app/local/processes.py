@@ -151,7 +151,8 @@ def open_log(path: Path) -> BinaryIO:
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size > LOG_ROTATES_AT_BYTES:
             path.replace(path.with_suffix(".log.1"))
-    return path.open("ab")
+    # 0600: a slow statement is logged with its values
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
 def _started(pid: int) -> int | None:

@@ -46,7 +46,7 @@ def this_machine(path: Path) -> Machine:
 def settings_for(machine: Machine, preload: Sequence[str]) -> dict[str, str]:
     """Every setting that differs from PostgreSQL's default."""
     memory, cores = machine.memory_bytes, machine.cores
-    max_wal = _between(256 * MB, machine.free_disk_bytes // 10, 16 * GB)
+    max_wal = _between(256 * MB, machine.free_disk_bytes // 8, 16 * GB)
     settings = {
         "shared_preload_libraries": ",".join(preload),
         "shared_buffers": _mb(_between(64 * MB, memory // 8, 2 * GB)),

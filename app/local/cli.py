@@ -1,0 +1,125 @@
+"""`headwater dev`: the local runtime from the command line."""
+
+import os
+import shutil
+from pathlib import Path
+
+import click
+
+from app.errors import CommandError
+from app.local import processes
+from app.local.credentials import DATABASE, HOST, OWNER, SUPERUSER
+from app.local.runtime import Runtime
+from app.paths import ROOT
+
+ROLES = {
+    "owner": OWNER,
+    "app": "headwater_app",
+    "ingest": "headwater_ingest",
+    "analyst": "headwater_analyst",
+    "grafana": "headwater_grafana",
+    "superuser": SUPERUSER,
+}
+NOT_RUNNING = 3
+
+
+@click.group()
+def dev() -> None:
+    """A private PostgreSQL and Redis under .headwater/, on free loopback ports."""
+
+
+@dev.command()
+def up() -> None:
+    """Make what is missing, start what is down; safe to repeat, also after kill -9."""
+    runtime = Runtime()
+    runtime.start(click.echo)
+    click.echo(f"PostgreSQL  {HOST}:{runtime.credentials.postgres_port}  (headwater dev psql)")
+    click.echo(f"Redis       {HOST}:{runtime.credentials.redis_port}")
+    click.echo(f"Settings    {_short(runtime.folder.env)}")
+    click.echo("Next: headwater migrate")
+
+
+@dev.command()
+def down() -> None:
+    """Stop the servers and the processes started beside them; data stays."""
+    stopped = Runtime().stop()
+    click.echo(f"Stopped {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+@dev.command()
+def status() -> None:
+    """What runs, where, and how large it is; exit status 3 unless both servers run."""
+    runtime = Runtime()
+    credentials = runtime.credentials
+    cluster = runtime.postgres
+    rows = [
+        ("PostgreSQL", cluster.pid, f"{HOST}:{credentials.postgres_port}", cluster.home),
+        ("Redis", runtime.redis_pid, f"{HOST}:{credentials.redis_port}", None),
+    ]
+    for name in processes.names(run=runtime.folder.run):
+        rows.append((name, processes.pid_of(name, run=runtime.folder.run), "", None))
+    for name, pid, address, home in rows:
+        state = f"pid {pid}" if pid else "down"
+        place = f"{_size(home)} in {_short(home)}" if home else ""
+        click.echo(f"{name:<12}{state:<12}{address:<18}{place}".rstrip())
+    if not (cluster.pid and runtime.redis_pid):
+        raise click.exceptions.Exit(NOT_RUNNING)
+
+
+@dev.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--role",
+    type=click.Choice(list(ROLES)),
+    default="owner",
+    show_default=True,
+    help="Log in as; superuser may do anything.",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(role: str, arguments: tuple[str, ...]) -> None:
+    """Open psql on the local database; ARGUMENTS are psql's own."""
+    runtime = Runtime()
+    credentials = runtime.credentials
+    if runtime.pg_pid is None:
+        raise CommandError("PostgreSQL is down: run `headwater dev up`")
+    beside = runtime.bindir / "psql"
+    program = str(beside) if os.access(beside, os.X_OK) else shutil.which("psql")
+    if program is None:
+        raise CommandError("there is no psql on this machine: run `make setup`")
+    login = {  # not on the command line, where everybody could read the password
+        "PGHOST": HOST,
+        "PGPORT": str(credentials.postgres_port),
+        "PGDATABASE": DATABASE,
+        "PGUSER": ROLES[role],
+        "PGPASSWORD": credentials.passwords[ROLES[role]],
+    }
+    os.execve(program, ["psql", *arguments], {**os.environ, **login})  # noqa: S606
+
+
+@dev.command()
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def reset(yes: bool) -> None:
+    """Remove the local databases, ports and passwords for good; logs stay."""
+    runtime = Runtime()
+    home = runtime.folder.postgres
+    if not home.exists() and not runtime.folder.env.exists():
+        click.echo("There is nothing to remove.")
+        return
+    if not yes:
+        click.confirm(f"Remove {_size(home)} of data in {_short(home)}?", abort=True)
+    runtime.destroy()
+    click.echo("Removed. `headwater dev up` starts anew.")
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def _size(folder: Path) -> str:
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                size += Path(place, name).lstat().st_blocks * 512
+            except FileNotFoundError:  # the server removes files while we look
+                continue
+    return f"{size / 2**20:,.0f} MB"
