@@ -1,0 +1,1 @@
+"""Plays recorded data back: reads published files and posts them as their sensors would."""
