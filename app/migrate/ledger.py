@@ -158,7 +158,7 @@ async def hand_over(conn: AsyncConnection[Any]) -> None:
             from pg_catalog.pg_class
             where oid in (to_regclass('ops.migration'), to_regclass('ops.repeatable'))
         ) as o (kind, name, owner)
-        where r.rolname = %s and o.owner <> r.oid
+        where r.rolname = %s and o.owner <> r.oid and pg_has_role(r.oid, 'set')
         """,
         [OWNER],
     )
