@@ -1,0 +1,1 @@
+"""Headwater's API: bytes in, verdicts out; the rules live in SQL (see ../sql)."""

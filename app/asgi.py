@@ -1,0 +1,67 @@
+"""The application: routes, authentication, errors, life cycle."""
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.types import ControllerRouterHandler
+
+from app.alert.routes import ROUTES as ALERT_ROUTES
+from app.docs.routes import ROUTES as DOCS_ROUTES
+from app.docs.routes import openapi_config
+from app.identity.middleware import KeyMiddleware, needed
+from app.ingest.routes import ROUTES as INGEST_ROUTES
+from app.live.routes import ROUTES as LIVE_ROUTES
+from app.ops.routes import ROUTES as OPS_ROUTES
+from app.problem import handle
+from app.read.routes import ROUTES as READ_ROUTES
+from app.services import Services
+from app.settings import Settings
+
+HANDLERS: list[ControllerRouterHandler] = [
+    *INGEST_ROUTES,
+    *READ_ROUTES,
+    *ALERT_ROUTES,
+    *LIVE_ROUTES,
+    *OPS_ROUTES,
+    *DOCS_ROUTES,
+]
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """Build the application; without settings they come from the environment."""
+    services = Services(settings or Settings.from_env())
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        await services.start()
+        # what lives now lives for ever: the collector need not look at it again and again
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000)
+        try:
+            yield
+        finally:
+            await services.stop()
+
+    app = Litestar(
+        route_handlers=HANDLERS,
+        middleware=[KeyMiddleware()],
+        exception_handlers={Exception: handle},
+        lifespan=[lifespan],
+        openapi_config=openapi_config(),
+        state=State({"services": services}),
+        request_max_body_size=None,  # app/ingest/body.py counts, with its own problem type
+    )
+    check_routes(app)
+    return app
+
+
+def check_routes(app: Litestar) -> None:
+    """Raise KeyError for a route that app/identity/permission.py does not list."""
+    for route in app.routes:
+        for method in getattr(route, "methods", {"GET"}):
+            if method != "OPTIONS":
+                needed(method, route.path_format)

@@ -1,0 +1,146 @@
+"""API keys: hw_<prefix>_<secret>, shown once, kept as a SHA-256 digest.
+
+The ring keeps who a key belongs to for a short while, so that a request costs no query; a change of
+any key or tenant clears it at once (channel `catalogue_changed`), the age limit covers a missed bell.
+Keys that nobody has are remembered for a moment, too: a wrong key must not cost a query each time.
+"""
+
+import hashlib
+import secrets
+import time
+from datetime import datetime
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from app.db.queries import queries
+from app.errors import CommandError, Forbidden, Unauthorized
+from app.identity.permission import Permission, Principal
+
+SQL = queries("identity")
+
+
+def new_key() -> tuple[str, str, bytes]:
+    """A fresh key: the whole text, its public prefix, its digest."""
+    prefix = secrets.token_hex(4)
+    text = f"hw_{prefix}_{secrets.token_urlsafe(32)}"
+    return text, prefix, digest(text)
+
+
+def digest(key: str) -> bytes:
+    """What the database keeps. 256 random bits need no slow hash."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+async def create_key(
+    connection: AsyncConnection,
+    *,
+    tenant_id: int | None,
+    role: str,
+    title: str,
+    sensor_uids: list[str] | None = None,
+    expires_at: datetime | None = None,
+) -> str:
+    """Store a new key and return its text, which can't be had again.
+
+    Raises CommandError where a sensor of the scope does not exist.
+    """
+    text, prefix, sha256 = new_key()
+    async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            SQL["api_key_insert"],
+            {
+                "tenant_id": tenant_id,
+                "role": role,
+                "title": title,
+                "prefix": prefix,
+                "secret_sha256": sha256,
+                "is_sensor_scoped": sensor_uids is not None,
+                "expires_at": expires_at,
+            },
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        if sensor_uids is not None:
+            await cursor.execute(
+                SQL["api_key_scope"],
+                {
+                    "api_key_id": row["api_key_id"],
+                    "tenant_id": tenant_id,
+                    "uids": sensor_uids,
+                },
+            )
+            if cursor.rowcount != len(set(sensor_uids)):
+                raise CommandError(
+                    "--sensor: not all of these sensors exist in the tenant; register them first "
+                    "(headwater seed) or create the key without --sensor"
+                )
+    return text
+
+
+class KeyRing:
+    """Who is behind a key, remembered for at most `max_age` seconds."""
+
+    def __init__(self, pool: AsyncConnectionPool, *, max_age: float = 60.0, size: int = 50_000):
+        self._pool = pool
+        self._max_age = max_age
+        self._size = size
+        self._known: dict[bytes, tuple[float, Principal | None]] = {}
+
+    def clear(self) -> None:
+        """Forget everybody: a key or tenant has changed."""
+        self._known.clear()
+
+    async def principal(self, key: str) -> Principal:
+        """The caller behind a key. Raises Unauthorized."""
+        sha256 = digest(key)
+        hit = self._known.get(sha256)
+        now = time.monotonic()
+        if hit is None or now - hit[0] > (self._max_age if hit[1] else 5.0):
+            if len(self._known) >= self._size:
+                self._known.clear()
+            async with (
+                self._pool.connection() as connection,
+                connection.cursor(row_factory=class_row(KeyRow)) as cursor,
+            ):
+                await cursor.execute(SQL["principal_by_digest"], {"secret_sha256": sha256})
+                row = await cursor.fetchone()
+            hit = (now, row.principal() if row else None)
+            self._known[sha256] = hit
+        if hit[1] is None:
+            raise Unauthorized(
+                "The key is unknown, revoked or expired; create one with `headwater key create`."
+            )
+        return hit[1]
+
+
+class KeyRow(msgspec.Struct, frozen=True):
+    """A row of principal_by_digest."""
+
+    name: str
+    api_key_id: int
+    tenant_id: int | None
+    role: str
+    sensor_ids: list[int] | None
+    is_auto_register: bool
+
+    def principal(self) -> Principal:
+        """Who it is."""
+        return Principal(
+            name=self.name,
+            api_key_id=self.api_key_id,
+            tenant_id=self.tenant_id,
+            role=self.role,
+            sensor_ids=None if self.sensor_ids is None else frozenset(self.sensor_ids),
+            is_auto_register=self.is_auto_register,
+        )
+
+
+def demand(principal: Principal, permission: Permission) -> None:
+    """Raise Forbidden unless the caller's role has the permission."""
+    if permission not in principal.permissions:
+        raise Forbidden(
+            f"Role {principal.role} lacks {permission.value}; use a key of a role that has it."
+        )

@@ -1,0 +1,1 @@
+"""From a request body to durable readings: decode, resolve, write, reply."""

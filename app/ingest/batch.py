@@ -1,0 +1,109 @@
+"""Readings ready to be written, and the bytes in which they go.
+
+PostgreSQL's binary COPY format is fixed-width for these columns, so a whole batch is one numpy array
+of big-endian records. Field order is that of the column lists in COPY_READING and COPY_CANDIDATE.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+COPY_READING = (
+    "copy telemetry.reading (sensor_id, ts, value, metric_id, quality) from stdin (format binary)"
+)
+COPY_STAGED = (
+    "copy pg_temp.staged (sensor_id, ts, value, metric_id, quality, no) from stdin (format binary)"
+)
+COPY_CANDIDATE = "copy alert.candidate (sensor_id, ts, value, metric_id) from stdin (format binary)"
+
+# microseconds from 1970 to 2000, where PostgreSQL's clock begins
+POSTGRES_EPOCH = 946_684_800_000_000
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
+
+_CANDIDATE = [
+    ("fields", ">i2"),
+    ("l1", ">i4"), ("sensor_id", ">i8"),
+    ("l2", ">i4"), ("ts", ">i8"),
+    ("l3", ">i4"), ("value", ">f8"),
+    ("l4", ">i4"), ("metric_id", ">i2"),
+]  # fmt: skip
+_READING = [*_CANDIDATE, ("l5", ">i4"), ("quality", ">i2")]
+_STAGED = [*_READING, ("l6", ">i4"), ("no", ">i4")]
+
+
+def _template(layout: list[tuple[str, str]]) -> NDArray[np.void]:
+    """One record with its field count and lengths filled in."""
+    record = np.zeros(1, dtype=np.dtype(layout))
+    record["fields"] = sum(name.startswith("l") for name, _ in layout)
+    for (name, _), (_, kind) in zip(layout[1::2], layout[2::2], strict=True):
+        record[name] = int(kind[-1])
+    return record
+
+
+CANDIDATE, READING, STAGED = _template(_CANDIDATE), _template(_READING), _template(_STAGED)
+
+
+@dataclass
+class Batch:
+    """n readings; every array has shape (n,)."""
+
+    sensor_id: NDArray[np.int64]
+    metric_id: NDArray[np.int16]
+    ts: NDArray[np.int64]
+    """Microseconds since 1970-01-01 UTC."""
+    value: NDArray[np.float64]
+    """In the metric's stored unit."""
+    quality: NDArray[np.int16]
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    def where(self, mask: NDArray[np.bool_]) -> "Batch":
+        """The readings under the mask."""
+        return Batch(
+            self.sensor_id[mask], self.metric_id[mask], self.ts[mask], self.value[mask],
+            self.quality[mask],
+        )  # fmt: skip
+
+    def copy_readings(self) -> bytes:
+        """For COPY_READING."""
+        return _bytes(self._filled(READING))
+
+    def copy_staged(self) -> bytes:
+        """For COPY_STAGED; `no` is the position in this batch."""
+        records = self._filled(STAGED)
+        records["no"] = np.arange(len(self))
+        return _bytes(records)
+
+    def copy_candidates(self) -> bytes:
+        """For COPY_CANDIDATE."""
+        return _bytes(self._filled(CANDIDATE))
+
+    def _filled(self, template: NDArray[np.void]) -> NDArray[np.void]:
+        records = np.repeat(template, len(self))
+        records["sensor_id"] = self.sensor_id
+        records["ts"] = self.ts - POSTGRES_EPOCH
+        records["value"] = self.value
+        records["metric_id"] = self.metric_id
+        if "quality" in (records.dtype.names or ()):
+            records["quality"] = self.quality
+        return records
+
+
+def _bytes(records: NDArray[np.void]) -> bytes:
+    return HEADER + records.tobytes() + TRAILER
+
+
+def join(batches: list[Batch]) -> Batch:
+    """One batch of all, in order."""
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(
+        np.concatenate([b.sensor_id for b in batches]),
+        np.concatenate([b.metric_id for b in batches]),
+        np.concatenate([b.ts for b in batches]),
+        np.concatenate([b.value for b in batches]),
+        np.concatenate([b.quality for b in batches]),
+    )

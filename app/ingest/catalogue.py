@@ -1,0 +1,167 @@
+"""What senders' words mean: sensors, metrics, units; remembered so that a batch costs no query.
+
+The database is the authority. A change of the catalogue clears the memory (channel
+`catalogue_changed`); sensors nobody knows are remembered for a few seconds only.
+"""
+
+import time
+import unicodedata
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+from psycopg_pool import AsyncConnectionPool
+
+from app.db.queries import queries
+from app.ingest.columns import Channel
+
+SQL = queries("ingest")
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """A row of metric_channels."""
+
+    metric_id: int
+    code: str
+    unit: str
+    plausible_min: float
+    plausible_max: float
+    aliases: list[str]
+    units: dict[str, tuple[float | None, float, str | None]]
+    """Normalised unit -> factor, shift, refusal."""
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """A channel we store: stored value = sent value * factor + shift."""
+
+    metric_id: int
+    factor: float
+    shift: float
+    plausible_min: float
+    plausible_max: float
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A channel we don't: the field to blame and why."""
+
+    field: str
+    reason: str
+
+
+class Sensor(msgspec.Struct, frozen=True):
+    """A row of sensors_by_uid."""
+
+    uid: str
+    sensor_id: int
+    status: str
+
+
+def normalise_unit(text: str) -> str:
+    """One spelling for what is one unit: "µS/cm" -> "us/cm", "°C" -> "degc", "m³/s" -> "m3/s"."""
+    text = unicodedata.normalize("NFKC", text.replace("\N{DEGREE SIGN}", "deg"))
+    return " ".join(text.replace("\N{GREEK SMALL LETTER MU}", "u").lower().split())
+
+
+class Catalogue:
+    """Resolves uids and channels; bounded, shared by all requests of the process."""
+
+    def __init__(self, pool: AsyncConnectionPool, *, size: int = 1_000_000) -> None:
+        self._pool = pool
+        self._size = size
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the catalogue has changed."""
+        self._metrics: dict[str, Metric] | None = None
+        self._channels: dict[Channel, Resolved | Refused] = {}
+        self._sensors: dict[tuple[int, str], Sensor] = {}
+        self._unknown: dict[tuple[int, str], float] = {}
+
+    async def channels(self, wanted: list[Channel]) -> list[Resolved | Refused]:
+        """The meaning of each (metric, unit)."""
+        metrics = self._metrics
+        if metrics is None:
+            async with self._pool.connection() as connection:
+                metrics = await _load_metrics(connection)
+            self._metrics = metrics
+        found = []
+        for channel in wanted:
+            known = self._channels.get(channel)
+            if known is None:
+                known = _resolve(metrics, *channel)
+                if len(self._channels) < 100_000:  # senders choose these words
+                    self._channels[channel] = known
+            found.append(known)
+        return found
+
+    async def sensors(
+        self, tenant_id: int, uids: list[str], *, is_auto_register: bool
+    ) -> list[Sensor | None]:
+        """The sensor of each uid; None where the tenant has no such sensor."""
+        now = time.monotonic()
+        missing = [
+            uid
+            for uid in uids
+            if (tenant_id, uid) not in self._sensors
+            and (is_auto_register or now - self._unknown.get((tenant_id, uid), -60.0) > 5.0)
+        ]
+        if missing:
+            await self._look_up(tenant_id, missing, is_auto_register, now)
+        return [self._sensors.get((tenant_id, uid)) for uid in uids]
+
+    async def _look_up(
+        self, tenant_id: int, uids: list[str], is_auto_register: bool, now: float
+    ) -> None:
+        async with self._pool.connection() as connection:
+            found = await sensors_by_uid(connection, tenant_id=tenant_id, uids=uids)
+            if is_auto_register and len(found) < len(uids):
+                known = {sensor.uid for sensor in found}
+                new = [uid for uid in uids if uid not in known]
+                await connection.execute(
+                    SQL["sensors_register"], {"tenant_id": tenant_id, "uids": new}
+                )
+                found += await sensors_by_uid(connection, tenant_id=tenant_id, uids=new)
+        if len(self._sensors) + len(found) > self._size:
+            self._sensors.clear()
+        if len(self._unknown) > self._size:
+            self._unknown.clear()
+        self._unknown.update(((tenant_id, uid), now) for uid in uids)
+        for sensor in found:
+            self._sensors[tenant_id, sensor.uid] = sensor
+            self._unknown.pop((tenant_id, sensor.uid), None)
+
+
+async def sensors_by_uid(
+    connection: AsyncConnection, *, tenant_id: int, uids: list[str]
+) -> list[Sensor]:
+    """Those of the uids that the tenant has."""
+    async with connection.cursor(row_factory=class_row(Sensor)) as cursor:
+        # a NUL can't be in a text column, so no sensor has it in its uid
+        clean = [uid for uid in uids if "\0" not in uid]
+        await cursor.execute(SQL["sensors_by_uid"], {"tenant_id": tenant_id, "uids": clean})
+        return await cursor.fetchall()
+
+
+async def _load_metrics(connection: AsyncConnection) -> dict[str, Metric]:
+    async with connection.cursor(row_factory=class_row(Metric)) as cursor:
+        await cursor.execute(SQL["metric_channels"])
+        return {alias: metric for metric in await cursor.fetchall() for alias in metric.aliases}
+
+
+def _resolve(metrics: dict[str, Metric], name: str, unit: str | None) -> Resolved | Refused:
+    metric = metrics.get(name.strip().lower())
+    if metric is None:
+        return Refused("metric", f"{name[:60]!r} is not known; GET /api/v1/metrics lists them")
+    if unit is None:
+        factor, shift = 1.0, 0.0
+    else:
+        entry = metric.units.get(normalise_unit(unit))
+        if entry is None:
+            return Refused(
+                "unit",
+                f"{unit[:40]!r} is not known for {metric.code}; it is stored in {metric.unit}",
+            )
+        if entry[0] is None:
+            return Refused("unit", f"{unit[:40]!r} is ambiguous for {metric.code}: {entry[2]}")
+        factor, shift = entry[0], entry[1]
+    return Resolved(metric.metric_id, factor, shift, metric.plausible_min, metric.plausible_max)

@@ -1,0 +1,59 @@
+"""A decoded request: columns in the sender's own words, whatever form the body had."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.ingest.verdict import Verdict
+
+Channel = tuple[str, str | None]
+"""What the sender calls the metric, and the unit it says (None: the stored unit)."""
+
+
+@dataclass
+class Columns:
+    """n readings; every array has shape (n,)."""
+
+    sensors: list[str]
+    """Distinct sensor uids; `sensor_no` points here."""
+    channels: list[Channel]
+    """Distinct (metric, unit); `channel_no` points here."""
+    sensor_no: NDArray[np.int32]
+    channel_no: NDArray[np.int32]
+    ts: NDArray[np.int64]
+    """Microseconds since 1970-01-01 UTC."""
+    value: NDArray[np.float64]
+    """As sent, in the channel's unit; finite."""
+    index: NDArray[np.int64]
+    """Position in the request, for the verdicts."""
+    rejected: list[Verdict] = field(default_factory=list)
+    """Readings that were no readings."""
+    sensor_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """The database's id of each of `sensors`, once resolved; 0 where refused."""
+
+    def keep(self, mask: NDArray[np.bool_]) -> None:
+        """Drop the readings where mask is false; their verdicts are in `rejected` already."""
+        self.sensor_no = self.sensor_no[mask]
+        self.channel_no = self.channel_no[mask]
+        self.ts = self.ts[mask]
+        self.value = self.value[mask]
+        self.index = self.index[mask]
+
+    def reject(self, mask: NDArray[np.bool_], field_name: str, reason: str) -> None:
+        """Give every reading under the mask the same reason and drop it."""
+        if mask.any():
+            self.rejected.extend(
+                Verdict(i, "rejected", field_name, reason) for i in self.index[mask].tolist()
+            )
+            self.keep(~mask)
+
+
+def numbered(items: Sequence[object]) -> tuple[list[object], NDArray[np.int32]]:
+    """Distinct items in order of appearance, and each item's number among them."""
+    numbers: dict[object, int] = {}
+    out = np.fromiter(
+        (numbers.setdefault(item, len(numbers)) for item in items), np.int32, len(items)
+    )
+    return list(numbers), out

@@ -1,0 +1,399 @@
+"""JSON bodies to Columns: rows, columnar, NDJSON.
+
+Two roads. The fast one decodes with a type and fails as a whole on anything unexpected. Then the
+lenient one decodes again without types and gives every bad reading its own verdict, so that one wrong
+value never costs its neighbours. Only a body that can't be split into readings is refused whole.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import MalformedBody, TooManyReadings
+from app.ingest.columns import Channel, Columns, numbered
+from app.ingest.times import parse_times
+from app.ingest.verdict import Verdict
+
+Time = str | int | float
+
+
+class Item(msgspec.Struct):
+    """One element of a body: a reading, or one sensor's columns."""
+
+    sensor: str
+    ts: Time | list[Time]
+    metric: str | None = None
+    value: float | None = None
+    unit: str | None = None
+    metrics: dict[str, list[float | None]] | None = None
+    units: dict[str, str] | None = None
+
+
+class Wrapped(msgspec.Struct):
+    """The list may also stand under a name."""
+
+    series: list[Item] | None = None
+    readings: list[Item] | None = None
+
+
+ITEM = msgspec.json.Decoder(Item)
+ITEMS = msgspec.json.Decoder(list[Item])
+WRAPPED = msgspec.json.Decoder(Wrapped)
+
+EXPECTED = (
+    'expected a list of readings like [{"sensor":"uid","ts":"2026-11-21T02:00:00Z","metric":"ph",'
+    '"value":7.2}] or columns like {"sensor":"uid","ts":[…],"metrics":{"ph":[…]}}'
+)
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one request may hold."""
+
+    max_readings: int
+    precision: str = "s"
+
+    def check(self, count: int) -> None:
+        """Raise TooManyReadings."""
+        if count > self.max_readings:
+            raise TooManyReadings(
+                f"{count} readings are more than the {self.max_readings} that one request may hold; "
+                "send several.",
+                limit_readings=self.max_readings,
+            )
+
+
+def decode_json(body: bytes, limits: Limits) -> Columns:
+    """A JSON body. Raises MalformedBody, TooManyReadings."""
+    first = body.lstrip()[:1]
+    try:
+        if first == b"[":
+            items = ITEMS.decode(body)
+        else:
+            wrapped = WRAPPED.decode(body)
+            items = wrapped.series if wrapped.series is not None else wrapped.readings  # type: ignore[assignment]
+            if items is None:
+                items = [ITEM.decode(body)]
+        return from_items(items, limits)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return from_objects(_elements(_loads(body)), limits)
+
+
+def decode_lines(body: bytes, limits: Limits) -> Columns:
+    """NDJSON: one reading, or one sensor's columns, a line."""
+    try:
+        return from_items(ITEM.decode_lines(body), limits)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        lines = [line for line in body.split(b"\n") if line.strip()]
+        limits.check(len(lines))
+        return from_objects([_line(line) for line in lines], limits)
+
+
+def from_items(items: Sequence[Item], limits: Limits) -> Columns:
+    """Typed elements, all rows or all columnar."""
+    if items and items[0].metrics is not None:
+        return _from_columnar(items, limits)
+    limits.check(len(items))
+    n = len(items)
+    metrics = [item.metric for item in items]
+    values = [item.value for item in items]
+    if None in metrics or None in values:
+        raise msgspec.ValidationError("rows need metric and value")  # the lenient road says which
+    sensors, sensor_no = numbered([item.sensor for item in items])
+    channels, channel_no = numbered([(item.metric, item.unit) for item in items])
+    ts, reasons = parse_times([item.ts for item in items], limits.precision)
+    columns = Columns(
+        sensors=sensors,  # type: ignore[arg-type]
+        channels=channels,  # type: ignore[arg-type]
+        sensor_no=sensor_no,
+        channel_no=channel_no,
+        ts=ts,
+        value=np.array(values, dtype=np.float64),
+        index=np.arange(n, dtype=np.int64),
+    )
+    _drop_bad_times(columns, reasons)
+    return columns
+
+
+class _Parts:
+    """Gathers one sensor's column after the other."""
+
+    def __init__(self) -> None:
+        self.sensors: dict[str, int] = {}
+        self.channels: dict[Channel, int] = {}
+        self.pieces: list[
+            tuple[int, int, NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
+        ]
+        self.pieces = []
+        self.rejected: list[Verdict] = []
+
+    def add(
+        self,
+        sensor: str,
+        channel: Channel,
+        ts: NDArray[np.int64],
+        value: NDArray[np.float64],
+        index: NDArray[np.int64],
+    ) -> None:
+        sensor_no = self.sensors.setdefault(sensor, len(self.sensors))
+        channel_no = self.channels.setdefault(channel, len(self.channels))
+        self.pieces.append((sensor_no, channel_no, ts, value, index))
+
+    def columns(self) -> Columns:
+        sizes = [len(piece[2]) for piece in self.pieces]
+        return Columns(
+            sensors=list(self.sensors),
+            channels=list(self.channels),
+            sensor_no=np.repeat(
+                np.array([p[0] for p in self.pieces], dtype=np.int32),
+                np.array(sizes, dtype=np.int64),
+            ),
+            channel_no=np.repeat(
+                np.array([p[1] for p in self.pieces], dtype=np.int32),
+                np.array(sizes, dtype=np.int64),
+            ),
+            ts=np.concatenate([p[2] for p in self.pieces] or [np.zeros(0, dtype=np.int64)]),
+            value=np.concatenate([p[3] for p in self.pieces] or [np.zeros(0)]),
+            index=np.concatenate([p[4] for p in self.pieces] or [np.zeros(0, dtype=np.int64)]),
+            rejected=self.rejected,
+        )
+
+
+def _from_columnar(items: Sequence[Item], limits: Limits) -> Columns:
+    parts = _Parts()
+    offset = 0
+    for item in items:
+        if item.metrics is None or not isinstance(item.ts, list):
+            raise msgspec.ValidationError("mixed rows and columns")
+        limits.check(offset + len(item.ts) * len(item.metrics))
+        ts, reasons = parse_times(item.ts, limits.precision)
+        bad = np.fromiter(reasons, np.int64, len(reasons))
+        units = item.units or {}
+        for metric, values in item.metrics.items():
+            _check_length(item.sensor, metric, len(values), len(ts))
+            value = np.array(values, dtype=np.float64)  # null becomes NaN, which JSON can't send
+            has_value = ~np.isnan(value)
+            if bad.size:
+                parts.rejected.extend(
+                    Verdict(offset + i, "rejected", "ts", reason)
+                    for i, reason in reasons.items()
+                    if has_value[i]
+                )
+                has_value[bad] = False
+            where = np.flatnonzero(has_value)
+            parts.add(
+                item.sensor, (metric, units.get(metric)), ts[where], value[where], where + offset
+            )
+            offset += len(ts)
+    return parts.columns()
+
+
+def _check_length(sensor: str, metric: str, n_values: int, n_times: int) -> None:
+    if n_values != n_times:
+        raise MalformedBody(
+            f"metrics.{metric} of sensor {sensor!r} has {n_values} values for {n_times} times; "
+            "send null where there is no value."
+        )
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except UnicodeDecodeError as exc:
+        raise MalformedBody(f"The body is not valid UTF-8 (byte {exc.start}).") from None
+    except json.JSONDecodeError as exc:
+        raise MalformedBody(
+            f"The body is no complete JSON: {exc.msg} at byte {exc.pos}; {EXPECTED}."
+        ) from None
+    except RecursionError:
+        raise MalformedBody(f"The body is nested too deeply; {EXPECTED}.") from None
+    except ValueError as exc:  # an integer of thousands of digits
+        raise MalformedBody(f"The body can't be decoded: {exc}.") from None
+
+
+def _line(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return _Broken()
+
+
+class _Broken:
+    """A line that is no JSON."""
+
+
+def _elements(document: Any) -> list[Any]:
+    if isinstance(document, dict):
+        for name in ("series", "readings"):
+            if isinstance(document.get(name), list):
+                return list(document[name])
+        return [document]
+    if isinstance(document, list):
+        return document
+    raise MalformedBody(f"The body is a {type(document).__name__}; {EXPECTED}.")
+
+
+def from_objects(elements: list[Any], limits: Limits) -> Columns:
+    """Elements of unknown make, each bad reading with its own verdict."""
+    parts = _Parts()
+    offset = 0
+    for element in elements:
+        if isinstance(element, dict) and "metrics" in element:
+            offset = _add_columnar(parts, element, offset, limits)
+        else:
+            limits.check(offset + 1)
+            problem = _add_row(parts, element, offset, limits.precision)
+            if problem is not None:
+                parts.rejected.append(Verdict(offset, "rejected", *problem))
+            offset += 1
+    return parts.columns()
+
+
+def _add_row(parts: _Parts, row: Any, index: int, precision: str) -> tuple[str, str] | None:
+    """Add one reading, or say (field, reason)."""
+    if isinstance(row, _Broken):
+        return "", "the line is no valid JSON"
+    if not isinstance(row, dict):
+        return "", f"must be an object, not {type(row).__name__}"
+    for name in ("sensor", "metric"):
+        if not isinstance(row.get(name), str):
+            return name, "is missing" if row.get(name) is None else "must be text"
+    unit = row.get("unit")
+    if unit is not None and not isinstance(unit, str):
+        return "unit", "must be text"
+    problem = value_problem(row.get("value"))
+    if problem is not None:
+        return "value", problem
+    ts, reasons = parse_times([row.get("ts")], precision)
+    if reasons:
+        return "ts", reasons[0]
+    parts.add(
+        row["sensor"],
+        (row["metric"], unit),
+        ts,
+        np.array([row["value"]], dtype=np.float64),
+        np.array([index], dtype=np.int64),
+    )
+    return None
+
+
+def value_problem(value: object) -> str | None:
+    """Why something is no value; None where it is one."""
+    if value is None:
+        return "is missing"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"must be a number, not {type(value).__name__}"
+    try:
+        if not np.isfinite(float(value)):
+            return "must be a finite number"
+    except OverflowError:
+        return "must be a finite number"
+    return None
+
+
+def _add_columnar(parts: _Parts, item: dict[str, Any], offset: int, limits: Limits) -> int:
+    """Add one sensor's columns; returns the next free index. Raises MalformedBody on its shape."""
+    sensor, times, metrics = item.get("sensor"), item.get("ts"), item["metrics"]
+    units = item.get("units") or {}
+    if not isinstance(sensor, str):
+        raise MalformedBody("sensor: is missing or no text, in an element with metrics.")
+    if not isinstance(times, list):
+        raise MalformedBody(f"ts of sensor {sensor!r}: must be a list of times.")
+    if not isinstance(metrics, dict) or not isinstance(units, dict):
+        raise MalformedBody(f"metrics and units of sensor {sensor!r}: must be objects.")
+    limits.check(offset + len(times) * len(metrics))
+    ts, reasons = parse_times(times, limits.precision)
+    for metric, values in metrics.items():
+        unit = units.get(metric)
+        if not isinstance(values, list) or not (unit is None or isinstance(unit, str)):
+            raise MalformedBody(
+                f"metrics.{metric} of sensor {sensor!r}: must be a list, its unit text."
+            )
+        _check_length(sensor, metric, len(values), len(ts))
+        good: list[int] = []
+        for position, value in enumerate(values):
+            if value is None:
+                continue
+            problem = value_problem(value)
+            if problem is not None:
+                parts.rejected.append(Verdict(offset + position, "rejected", "value", problem))
+            elif position in reasons:
+                parts.rejected.append(
+                    Verdict(offset + position, "rejected", "ts", reasons[position])
+                )
+            else:
+                good.append(position)
+        where = np.array(good, dtype=np.int64)
+        numbers = np.array([values[i] for i in good], dtype=np.float64)
+        parts.add(sensor, (metric, unit), ts[where], numbers, where + offset)
+        offset += len(ts)
+    return offset
+
+
+def _drop_bad_times(columns: Columns, reasons: dict[int, str]) -> None:
+    if reasons:
+        columns.rejected.extend(Verdict(i, "rejected", "ts", why) for i, why in reasons.items())
+        keep = np.ones(len(columns.ts), dtype=np.bool_)
+        keep[list(reasons)] = False
+        columns.keep(keep)
+
+
+FLAT_OWN = frozenset({"sensor_id", "ts", "timestamp", "time", "units"})
+
+
+def decode_flat(body: bytes, limits: Limits, now_us: int) -> Columns:
+    """The older design's form: {"sensor_id":"123","pH":7.2,"temp":15.4}, one object or a list.
+
+    Without a time the reading is as old as its arrival. The index counts through the metrics of each
+    object in the order sent.
+    """
+    parts = _Parts()
+    counter = itertools.count()
+    for element in _elements(_loads(body)):
+        if not isinstance(element, dict):
+            parts.rejected.append(
+                Verdict(
+                    next(counter), "rejected", "", "must be an object with sensor_id and metrics"
+                )
+            )
+            continue
+        measured = [name for name in element if name not in FLAT_OWN]
+        sensor = element.get("sensor_id")
+        if isinstance(sensor, int) and not isinstance(sensor, bool):
+            sensor = str(sensor)
+        time = next((element[k] for k in ("ts", "timestamp", "time") if k in element), None)
+        ts, reasons = (
+            (np.array([now_us], dtype=np.int64), {})
+            if time is None
+            else parse_times([time], limits.precision)
+        )
+        units = element.get("units")
+        units = units if isinstance(units, dict) else {}
+        if not measured:
+            parts.rejected.append(
+                Verdict(next(counter), "rejected", "", 'has no metric, like "pH": 7.2')
+            )
+        for name in measured:
+            index = next(counter)
+            limits.check(index + 1)
+            unit = units.get(name)
+            problem: tuple[str, str] | None
+            if not isinstance(sensor, str):
+                problem = ("sensor_id", "is missing" if sensor is None else "must be text")
+            elif reasons:
+                problem = ("ts", reasons[0])
+            elif unit is not None and not isinstance(unit, str):
+                problem = ("units", "must be text")
+            else:
+                why = value_problem(element[name])
+                problem = (name, why) if why else None
+            if problem:
+                parts.rejected.append(Verdict(index, "rejected", *problem))
+            else:
+                number = np.array([element[name]], dtype=np.float64)
+                parts.add(str(sensor), (name, unit), ts, number, np.array([index], dtype=np.int64))
+    return parts.columns()

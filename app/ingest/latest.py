@@ -1,0 +1,129 @@
+"""Keeps telemetry.latest_reading behind the writers, never in their way.
+
+Written right after the readings' commit by a connection of its own, newest reading per datastream,
+everything that waits at once. What a dying process leaves behind is repaired from the ingest log by
+the next one that starts.
+"""
+
+import asyncio
+
+import numpy as np
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from app.db.pool import connect
+from app.db.queries import queries
+from app.ingest.batch import Batch, join
+
+log = structlog.get_logger()
+SQL = queries("ingest")
+
+
+class LatestKeeper:
+    """One background task; `note` never blocks, `flush` waits for what was noted before."""
+
+    def __init__(self, url: str, *, interval: float = 0.2) -> None:
+        self._url = url
+        self._interval = interval
+        self._noted: list[Batch] = []
+        self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._flushed = asyncio.Condition()
+        self._notes = 0
+        self._written = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin in the background."""
+        self._task = asyncio.create_task(self._run(), name="latest")
+
+    async def stop(self) -> None:
+        """Write what is noted, if the server is there, then stop."""
+        if self._task is not None:
+            await self.flush(patience=5)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def note(self, batch: Batch) -> None:
+        """These readings are committed."""
+        if len(batch):
+            self._noted.append(batch)
+            self._notes += 1
+            self._wake.set()
+
+    async def flush(self, *, patience: float = 2) -> None:
+        """Wait until everything noted so far is written; give up silently after `patience` seconds."""
+        target = self._notes
+        if self._written >= target:
+            return
+        self._hurry.set()
+        try:
+            async with asyncio.timeout(patience), self._flushed:
+                await self._flushed.wait_for(lambda: self._written >= target)
+        except TimeoutError:
+            log.warning("latest_behind", batches=target - self._written)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                connection = await connect(self._url, application="headwater-latest")
+            except (psycopg.Error, OSError):
+                await asyncio.sleep(1.0)
+                continue
+            try:
+                async with connection:
+                    await connection.execute("set synchronous_commit = off")
+                    await connection.execute(SQL["latest_repair"])
+                    if self._noted:
+                        self._wake.set()
+                    while True:
+                        await self._wake.wait()
+                        await self._put(connection)
+                        await self._pause()
+            except (psycopg.Error, OSError) as exc:
+                log.warning("latest_lost_connection", error=str(exc).strip())
+                await asyncio.sleep(0.5)
+
+    async def _pause(self) -> None:
+        """Let batches gather, unless somebody waits for them."""
+        try:
+            async with asyncio.timeout(self._interval):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+        self._hurry.clear()
+
+    async def _put(self, connection: AsyncConnection) -> None:
+        self._wake.clear()
+        if not self._noted:
+            return
+        newest, upto = _newest(join(self._noted)), self._notes
+        self._noted = [
+            newest
+        ]  # stays noted until it is written; what is noted meanwhile comes behind
+        await connection.execute(
+            SQL["latest_put"],
+            {
+                "sensor_id": newest.sensor_id.tolist(),
+                "metric_id": newest.metric_id.tolist(),
+                "us": newest.ts.tolist(),
+                "value": newest.value.tolist(),
+                "quality": newest.quality.tolist(),
+            },
+        )
+        del self._noted[0]
+        self._written = upto
+        async with self._flushed:
+            self._flushed.notify_all()
+
+
+def _newest(batch: Batch) -> Batch:
+    """The newest reading of each datastream."""
+    order = np.lexsort((batch.ts, batch.metric_id, batch.sensor_id))
+    sensor_id, metric_id = batch.sensor_id[order], batch.metric_id[order]
+    is_last = np.ones(len(order), dtype=np.bool_)
+    is_last[:-1] = (sensor_id[1:] != sensor_id[:-1]) | (metric_id[1:] != metric_id[:-1])
+    chosen = np.zeros(len(order), dtype=np.bool_)
+    chosen[order[is_last]] = True
+    return batch.where(chosen)

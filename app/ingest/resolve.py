@@ -1,0 +1,107 @@
+"""From the sender's words to what the database stores: ids, stored units, clock window, plausibility."""
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.identity.permission import Principal
+from app.ingest.batch import Batch
+from app.ingest.catalogue import Catalogue, Refused
+from app.ingest.columns import Columns
+from app.settings import Settings
+
+NOT_EVALUATED, FAIL = 2, 4
+
+
+async def resolve(
+    columns: Columns, catalogue: Catalogue, principal: Principal, settings: Settings
+) -> tuple[Batch, NDArray[np.bool_]]:
+    """The batch to write and which of its readings are late, shape (n,).
+
+    What can't be written moves from `columns` to its rejections; `columns.index` then belongs to the
+    batch, reading by reading.
+    """
+    assert principal.tenant_id is not None
+    await _resolve_sensors(columns, catalogue, principal)
+    factor, shift, metric_id, low, high = await _resolve_channels(columns, catalogue)
+
+    now_us = time.time_ns() // 1000
+    columns.reject(
+        columns.ts > now_us + settings.clock_future_seconds * 1_000_000,
+        "ts",
+        f"lies more than {settings.clock_future_seconds} s ahead of the server's clock; "
+        "set the sensor's clock",
+    )
+    columns.reject(
+        columns.ts < now_us - settings.clock_past_days * 86_400_000_000,
+        "ts",
+        f"is more than {settings.clock_past_days} days old; set the sensor's clock",
+    )
+    channel_no = columns.channel_no
+    value = columns.value * factor[channel_no] + shift[channel_no]
+    is_finite = np.isfinite(value)
+    if not is_finite.all():
+        columns.reject(~is_finite, "value", "is too large for its unit")
+        value, channel_no = value[is_finite], columns.channel_no
+
+    batch = Batch(
+        sensor_id=columns.sensor_ids[columns.sensor_no],
+        metric_id=metric_id[channel_no],
+        ts=columns.ts,
+        value=value,
+        quality=np.where(
+            (value < low[channel_no]) | (value > high[channel_no]), FAIL, NOT_EVALUATED
+        ).astype(np.int16),
+    )
+    return batch, columns.ts < now_us - settings.late_after_seconds * 1_000_000
+
+
+async def _resolve_sensors(columns: Columns, catalogue: Catalogue, principal: Principal) -> None:
+    assert principal.tenant_id is not None
+    sensors = await catalogue.sensors(
+        principal.tenant_id,
+        columns.sensors,
+        is_auto_register=principal.is_auto_register and principal.sensor_ids is None,
+    )
+    columns.sensor_ids = np.zeros(len(sensors), dtype=np.int64)
+    refused: dict[int, str] = {}
+    for number, sensor in enumerate(sensors):
+        if sensor is None:
+            uid = columns.sensors[number]
+            refused[number] = f"{uid[:60]!r} is not known in this tenant; register it first"
+        elif sensor.status == "retired":
+            refused[number] = f"{sensor.uid!r} is retired; activate it or send under another uid"
+        elif principal.sensor_ids is not None and sensor.sensor_id not in principal.sensor_ids:
+            refused[number] = f"the key may not write {sensor.uid!r}; use that sensor's key"
+        else:
+            columns.sensor_ids[number] = sensor.sensor_id
+    for number, reason in refused.items():
+        columns.reject(columns.sensor_no == number, "sensor", reason)
+
+
+async def _resolve_channels(
+    columns: Columns, catalogue: Catalogue
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.int16],
+    NDArray[np.float64],
+    NDArray[np.float64],
+]:
+    """factor, shift, metric_id, plausible_min, plausible_max; each of shape (channels,)."""
+    channels = await catalogue.channels(columns.channels)
+    table = np.zeros((len(channels), 4))
+    metric_id = np.zeros(len(channels), dtype=np.int16)
+    for number, channel in enumerate(channels):
+        if isinstance(channel, Refused):
+            columns.reject(columns.channel_no == number, channel.field, channel.reason)
+        else:
+            table[number] = (
+                channel.factor,
+                channel.shift,
+                channel.plausible_min,
+                channel.plausible_max,
+            )
+            metric_id[number] = channel.metric_id
+    return table[:, 0], table[:, 1], metric_id, table[:, 2], table[:, 3]

@@ -1,0 +1,102 @@
+"""Reading times: RFC 3339 text or epoch numbers, as microseconds since 1970 in UTC.
+
+Nothing is guessed: text without an offset and numbers that only make sense in another unit are
+refused with what to send instead. Columns of the usual form (…Z) are parsed as one array.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import BadRequest
+
+PRECISIONS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# epoch seconds beyond the year 2286 are surely a finer unit
+LARGEST_SECONDS = 1e10
+
+Times = tuple[NDArray[np.int64], dict[int, str]]
+
+
+def scale(precision: str) -> float:
+    """Microseconds per unit of epoch numbers. Raises BadRequest for an unknown precision."""
+    try:
+        return PRECISIONS[precision]
+    except KeyError:
+        raise BadRequest(f"precision: {precision!r} is none of s, ms, us, ns.") from None
+
+
+def parse_times(values: Sequence[object], precision: str = "s") -> Times:
+    """Microseconds, shape (n,), and the reason for each position that is no time (0 there)."""
+    unit = scale(precision)
+    if values and isinstance(values[0], str):
+        fast = _parse_utc_texts(values)
+        if fast is not None:
+            return fast, {}
+    elif values and all(type(value) is int for value in values):
+        numbers = np.array(values, dtype=np.float64)
+        if numbers.size and np.abs(numbers).max() < LARGEST_SECONDS * 1e6 / unit:
+            return _scaled(np.array(values, dtype=np.int64), unit), {}
+    out = np.zeros(len(values), dtype=np.int64)
+    reasons: dict[int, str] = {}
+    for position, value in enumerate(values):
+        try:
+            out[position] = _parse_one(value, precision, unit)
+        except ValueError as exc:
+            reasons[position] = str(exc)
+    return out, reasons
+
+
+def _scaled(numbers: NDArray[np.int64], unit: float) -> NDArray[np.int64]:
+    return numbers // 1000 if unit < 1 else numbers * int(unit)
+
+
+def _parse_utc_texts(values: Sequence[object]) -> NDArray[np.int64] | None:
+    """2026-11-21T02:00:00Z and the same with a fraction, all alike; None for anything else."""
+    try:
+        texts = np.array(values, dtype="S")
+    except (UnicodeEncodeError, ValueError):
+        return None
+    width = texts.dtype.itemsize
+    if not 20 <= width <= 27 or width == 21:
+        return None
+    grid = texts.view(np.uint8).reshape(len(texts), width)
+    marks = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":", width - 1: "Z"}
+    if width > 20:
+        marks[19] = "."
+    digits = np.array([i for i in range(width) if i not in marks])
+    if any((grid[:, i] != ord(mark)).any() for i, mark in marks.items()):
+        return None
+    if (grid[:, digits] < ord("0")).any() or (grid[:, digits] > ord("9")).any():
+        return None
+    try:
+        bare = np.ascontiguousarray(grid[:, :-1]).view(f"S{width - 1}").reshape(-1)
+        return bare.astype("datetime64[us]").astype(np.int64)
+    except ValueError:
+        return None
+
+
+def _parse_one(value: object, precision: str, unit: float) -> int:
+    if isinstance(value, bool) or value is None:
+        raise ValueError("is missing; send RFC 3339 text or an epoch number")
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip().upper())
+        except ValueError:
+            raise ValueError(f"{value[:40]!r} is not RFC 3339, like 2026-11-21T02:00:00Z") from None
+        if len(value) < 11 or moment.tzinfo is None:
+            raise ValueError(f"{value[:40]!r} has no UTC offset; end it with Z or ±hh:mm")
+        try:
+            delta = moment - EPOCH
+        except OverflowError:
+            raise ValueError(f"{value[:40]!r} is out of range") from None
+        return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+    if isinstance(value, int | float):
+        micros = value * unit
+        if not abs(micros) < LARGEST_SECONDS * 1e6:
+            hint = "; add ?precision=ms" if precision == "s" and abs(value) < 1e14 else ""
+            raise ValueError(f"{value} is no epoch time in {precision}{hint}")
+        return int(value * int(unit)) if isinstance(value, int) and unit >= 1 else round(micros)
+    raise ValueError("must be RFC 3339 text or an epoch number")

@@ -1,0 +1,84 @@
+"""What became of each reading of a request.
+
+Every reading sent gets exactly one verdict: stored, late (stored, and old on arrival), duplicate (the
+same value was there), conflict (another value was there and stays) or rejected (field and reason say
+why). stored + duplicate + conflict + rejected = sent; late ones count among the stored.
+"""
+
+from enum import IntEnum
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Code(IntEnum):
+    """Verdicts as they stand in arrays."""
+
+    STORED = 0
+    LATE = 1
+    DUPLICATE = 2
+    CONFLICT = 3
+    REJECTED = 4
+
+
+class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One reading that was not simply stored."""
+
+    index: int
+    """Position in the request: of the row, or in a columnar body of the value, counted through every
+    metric's array in the order sent, nulls included."""
+    verdict: str
+    field: str | None = None
+    reason: str | None = None
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a batch. It is sent after the commit: what it calls stored is durable."""
+
+    sent: int
+    stored: int
+    duplicate: int
+    conflict: int
+    late: int
+    rejected: int
+    verdicts: list[Verdict] | msgspec.UnsetType = msgspec.UNSET
+
+
+CONFLICT_REASON = "another value is stored for this sensor, metric and time; it stays"
+
+
+def reply(
+    codes: NDArray[np.uint8],
+    index: NDArray[np.int64],
+    rejected: list[Verdict],
+    *,
+    is_minimal: bool,
+) -> Reply:
+    """Sum up.
+
+    codes, index: shape (n,), verdict and position of each reading that reached the writer;
+    rejected: those that did not. Minimal replies list nothing but rejections and conflicts.
+    """
+    count = np.bincount(codes, minlength=5)
+    verdicts = list(rejected)
+    wanted = codes == Code.CONFLICT if is_minimal else codes != Code.STORED
+    where = np.flatnonzero(wanted)
+    if where.size:
+        names = ("stored", "late", "duplicate", "conflict")
+        verdicts.extend(
+            Verdict(position, names[code])
+            if code != Code.CONFLICT
+            else Verdict(position, "conflict", "value", CONFLICT_REASON)
+            for position, code in zip(index[where].tolist(), codes[where].tolist(), strict=True)
+        )
+        verdicts.sort(key=lambda item: item.index)
+    return Reply(
+        sent=len(codes) + len(rejected),
+        stored=int(count[Code.STORED] + count[Code.LATE]),
+        duplicate=int(count[Code.DUPLICATE]),
+        conflict=int(count[Code.CONFLICT]),
+        late=int(count[Code.LATE]),
+        rejected=len(rejected),
+        verdicts=verdicts,
+    )

@@ -1,0 +1,303 @@
+"""Group commit without a timer: whatever waits when a connection is free goes in one transaction.
+
+Invariants
+- A submission's future resolves only after COMMIT, with one verdict for each reading.
+- The common road is one COPY into the hypertable. Only a unique violation takes the other: a temporary
+  table and ON CONFLICT DO NOTHING. Big submissions take it one by one, small ones together.
+- One submission's failure is not its neighbours': a group that fails is tried again in parts.
+- What waits is bounded in readings; beyond that `submit` raises Unavailable and nothing is kept.
+- A lost connection is made anew; what was in flight is written again, which is safe because every
+  reading has a natural key. While the server is away, waiting requests fail with 503.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import LiteralString
+
+import numpy as np
+import psycopg
+import structlog
+from numpy.typing import NDArray
+from psycopg import AsyncConnection
+
+from app.db.pool import connect
+from app.db.queries import queries
+from app.errors import Unavailable
+from app.ingest.batch import COPY_CANDIDATE, COPY_READING, COPY_STAGED, Batch, join
+from app.ingest.latest import LatestKeeper
+from app.ingest.verdict import Code
+from app.settings import Settings
+
+log = structlog.get_logger()
+SQL = queries("ingest")
+
+GROUP_READINGS = 50_000
+"""Readings that go in one transaction at most, unless one submission has more."""
+SMALL = 1_000
+"""Submissions below this many readings share the other road."""
+DAY_US = 86_400_000_000
+
+Codes = NDArray[np.uint8]
+Road = Callable[[AsyncConnection, Batch], Awaitable[Codes]]
+
+
+@dataclass
+class Submission:
+    """One request's readings on their way."""
+
+    batch: Batch
+    done: asyncio.Future[Codes]
+
+
+class Writer:
+    """The process's road into telemetry.reading."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._waiting: deque[Submission] = deque()
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_stopping = False
+        self.latest = LatestKeeper(settings.ingest_database_url)
+        self.queued_readings = 0
+        self.connected = 0
+        """Writer connections that are up."""
+
+    def start(self) -> None:
+        """Begin to write in the background."""
+        self.latest.start()
+        self._tasks = [
+            asyncio.create_task(self._run(), name=f"writer-{number}")
+            for number in range(self._settings.ingest_writers)
+        ]
+
+    async def stop(self) -> None:
+        """Write what was accepted, then stop."""
+        self._is_stopping = True
+        self._wake.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.latest.stop()
+
+    async def flush_latest(self) -> None:
+        """Wait until what this process has committed is in telemetry.latest_reading."""
+        await self.latest.flush()
+
+    async def submit(self, batch: Batch) -> Codes:
+        """Write a batch; the verdict of each reading (STORED, DUPLICATE or CONFLICT), shape (n,).
+
+        Raises Unavailable when too much waits or the database is away; then nothing may be assumed
+        stored, and sending again is safe.
+        """
+        if not len(batch):
+            return np.zeros(0, dtype=np.uint8)
+        is_full = self.queued_readings + len(batch) > self._settings.ingest_queue_readings
+        if self._is_stopping or (is_full and self._waiting):
+            raise Unavailable(
+                "More readings wait than can be written right now; send again later.",
+                headers={"Retry-After": "1"},
+            )
+        submission = Submission(batch, asyncio.get_running_loop().create_future())
+        self._waiting.append(submission)
+        self.queued_readings += len(batch)
+        self._wake.set()
+        return await submission.done
+
+    def _take(self) -> list[Submission]:
+        group: list[Submission] = []
+        size = 0
+        while self._waiting and (not group or size + len(self._waiting[0].batch) <= GROUP_READINGS):
+            submission = self._waiting.popleft()
+            self.queued_readings -= len(submission.batch)
+            if not submission.done.done():  # whoever asked may be gone
+                group.append(submission)
+                size += len(submission.batch)
+        if not self._waiting:
+            self._wake.clear()
+        return group
+
+    async def _run(self) -> None:
+        connection: AsyncConnection | None = None
+        while True:
+            await self._wake.wait()
+            group = self._take()
+            if not group:
+                if self._is_stopping:
+                    break
+                continue
+            for attempt in (1, 2):
+                try:
+                    if connection is None:
+                        connection = await self._open()
+                    await self._write(connection, group)
+                    break
+                except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as exc:
+                    log.warning("writer_lost_connection", error=str(exc).strip(), attempt=attempt)
+                    await self._close(connection)
+                    connection = None
+                    if attempt == 2:
+                        _fail(group, _away())
+                        await asyncio.sleep(0.2)
+                except Exception as exc:
+                    log.exception("writer_failed")
+                    await self._close(connection)
+                    connection = None
+                    _fail(group, exc)
+                    break
+        await self._close(connection)
+
+    async def _open(self) -> AsyncConnection:
+        connection = await connect(
+            self._settings.ingest_database_url, application="headwater-writer"
+        )
+        try:
+            await connection.execute(
+                "select set_config('lock_timeout', '10s', false),"
+                " set_config('statement_timeout', '60s', false)"
+            )
+            await connection.execute(SQL["staged_table"])
+        except BaseException:
+            await connection.close()
+            raise
+        self.connected += 1
+        return connection
+
+    async def _close(self, connection: AsyncConnection | None) -> None:
+        if connection is not None:
+            self.connected -= 1
+            await connection.close()
+
+    async def _write(self, connection: AsyncConnection, group: list[Submission]) -> None:
+        """Write a group by the quickest road that works; every future is resolved or failed."""
+        batch = join([submission.batch for submission in group])
+        try:
+            codes = await self._store(connection, batch, copy_straight)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected):
+            await self._write_colliding(connection, group)
+            return
+        except psycopg.Error as exc:
+            if isinstance(exc, psycopg.OperationalError) and connection.closed:
+                raise
+            await self._write_alone(connection, group, exc)
+            return
+        self._resolve(group, batch, codes)
+
+    async def _write_colliding(self, connection: AsyncConnection, group: list[Submission]) -> None:
+        """Something in the group is stored already: small submissions together, big ones alone."""
+        small = [s for s in group if len(s.batch) < SMALL]
+        big = [s for s in group if len(s.batch) >= SMALL]
+        for part in [*([small] if small else []), *([s] for s in big)]:
+            batch = join([submission.batch for submission in part])
+            try:
+                if part is not small and len(group) > 1:
+                    try:
+                        codes = await self._store(connection, batch, copy_straight)
+                    except psycopg.errors.UniqueViolation:
+                        codes = await self._store(connection, batch, copy_staged)
+                else:
+                    codes = await self._store(connection, batch, copy_staged)
+            except psycopg.Error as exc:
+                if connection.closed:
+                    raise
+                await self._write_alone(connection, part, exc)
+                continue
+            self._resolve(part, batch, codes)
+
+    async def _write_alone(
+        self, connection: AsyncConnection, group: list[Submission], cause: psycopg.Error
+    ) -> None:
+        """The group failed as a whole: each submission for itself, the guilty one fails alone."""
+        log.warning("writer_group_failed", sqlstate=cause.sqlstate, error=str(cause).strip())
+        for submission in group:
+            try:
+                codes = await self._store(connection, submission.batch, copy_staged)
+            except psycopg.Error as exc:
+                if connection.closed:
+                    raise
+                _fail([submission], exc)
+                continue
+            self._resolve([submission], submission.batch, codes)
+
+    async def _store(self, connection: AsyncConnection, batch: Batch, road: Road) -> Codes:
+        """One transaction: readings, their evaluation, the log. Returns after COMMIT."""
+        async with connection.transaction():
+            codes = await road(connection, batch)
+            stored = codes == Code.STORED
+            fresh = batch if stored.all() else batch.where(stored)
+            if len(fresh):
+                await copy(connection, COPY_CANDIDATE, fresh.copy_candidates())
+                await log_ingest(connection, fresh.ts)
+        return codes
+
+    def _resolve(self, group: list[Submission], batch: Batch, codes: Codes) -> None:
+        """Hand out the verdicts of a committed group."""
+        self.latest.note(batch if not codes.any() else batch.where(codes == Code.STORED))
+        start = 0
+        for submission in group:
+            end = start + len(submission.batch)
+            if not submission.done.done():
+                submission.done.set_result(codes[start:end])
+            start = end
+
+
+async def copy(connection: AsyncConnection, statement: LiteralString, data: bytes) -> None:
+    """One COPY of one prebuilt buffer."""
+    async with connection.cursor() as cursor, cursor.copy(statement) as stream:
+        await stream.write(data)
+
+
+async def copy_straight(connection: AsyncConnection, batch: Batch) -> Codes:
+    """The common road: all are new. Raises UniqueViolation where one is not."""
+    await copy(connection, COPY_READING, batch.copy_readings())
+    return np.zeros(len(batch), dtype=np.uint8)
+
+
+async def copy_staged(connection: AsyncConnection, batch: Batch) -> Codes:
+    """The other road: store what is new, compare the rest with what is stored."""
+    await copy(connection, COPY_STAGED, batch.copy_staged())
+    codes = np.full(len(batch), Code.CONFLICT, dtype=np.uint8)
+    cursor = await connection.execute(SQL["staged_store"])
+    stored = np.array([row[0] for row in await cursor.fetchall()], dtype=np.int64)
+    codes[stored] = Code.STORED
+    others = np.flatnonzero(codes != Code.STORED)
+    if others.size:
+        cursor = await connection.execute(SQL["staged_compare"], {"nos": others.tolist()})
+        for number, is_same in await cursor.fetchall():
+            if is_same:
+                codes[number] = Code.DUPLICATE
+    return codes
+
+
+async def log_ingest(connection: AsyncConnection, ts: NDArray[np.int64]) -> None:
+    """Note which stretch of which UTC days has new readings."""
+    days, numbers = np.unique(ts // DAY_US, return_inverse=True)
+    first = np.full(len(days), np.iinfo(np.int64).max)
+    last = np.full(len(days), np.iinfo(np.int64).min)
+    np.minimum.at(first, numbers, ts)
+    np.maximum.at(last, numbers, ts)
+    await connection.execute(
+        SQL["log_ingest"],
+        {
+            "first_us": first.tolist(),
+            "last_us": last.tolist(),
+            "reading_count": np.bincount(numbers, minlength=len(days)).tolist(),
+        },
+    )
+
+
+def _away() -> Unavailable:
+    return Unavailable(
+        "The database can't be reached; send again later, nothing is lost by it.",
+        headers={"Retry-After": "2"},
+    )
+
+
+def _fail(group: list[Submission], exc: Exception) -> None:
+    for submission in group:
+        if not submission.done.done():
+            submission.done.set_exception(exc)

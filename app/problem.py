@@ -1,0 +1,90 @@
+"""From exceptions to problem+json: ours, Litestar's and the database's.
+
+Nothing a client sends may end in a 500; what does is a bug and is logged with its trace.
+"""
+
+import msgspec
+import psycopg
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from psycopg_pool import PoolTimeout
+
+from app import errors
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+
+# Litestar's own refusals by status
+BY_STATUS: dict[int, type[errors.Problem]] = {
+    400: errors.BadRequest,
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    406: errors.NotAcceptable,
+    413: errors.BodyTooLarge,
+    415: errors.UnsupportedMediaType,
+}
+
+# SQLSTATE -> what the client is told
+BY_SQLSTATE: dict[str, type[errors.Problem]] = {
+    "HW409": errors.Conflict,
+    "57014": errors.Unavailable,  # statement time-out
+}
+
+
+def response(problem: errors.Problem, path: str) -> Response[bytes]:
+    """The problem as a response."""
+    return Response(
+        content=msgspec.json.encode(problem.body(path)),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=problem.headers,
+    )
+
+
+def to_problem(exc: Exception) -> errors.Problem:
+    """The problem that an exception means to the client."""
+    if isinstance(exc, errors.Problem):
+        return exc
+    if isinstance(exc, ValidationException):
+        return errors.BadRequest(_validation_detail(exc))
+    if isinstance(exc, HTTPException):
+        kind = BY_STATUS.get(exc.status_code)
+        if kind is not None:
+            return kind(str(exc.detail) or kind.title, headers=dict(exc.headers or {}))
+    if isinstance(exc, PoolTimeout | psycopg.OperationalError | psycopg.InterfaceError):
+        if isinstance(exc, psycopg.errors.QueryCanceled):
+            return errors.Unavailable(
+                "The query took too long; ask for a shorter span or a coarser rollup.",
+                headers={"Retry-After": "5"},
+            )
+        return errors.Unavailable(
+            "The database can't be reached; try again.", headers={"Retry-After": "1"}
+        )
+    if isinstance(exc, psycopg.Error):
+        kind = BY_SQLSTATE.get(exc.sqlstate or "")
+        if kind is not None:
+            return kind(exc.diag.message_primary or kind.title)
+    log.exception("unexpected_error", exc_info=exc)
+    return errors.Problem("It is logged; nothing of this request was stored.")
+
+
+def _validation_detail(exc: ValidationException) -> str:
+    """Name the parameter and what is wrong with it."""
+    if isinstance(exc.extra, list):
+        parts = [
+            f"{item.get('key', 'request')}: {item.get('message', 'is invalid')}"
+            for item in exc.extra
+            if isinstance(item, dict)
+        ]
+        if parts:
+            return "; ".join(parts)
+    return str(exc.detail)
+
+
+def handle(request: Request, exc: Exception) -> Response[bytes]:  # type: ignore[type-arg]
+    """Litestar's exception handler for everything."""
+    return response(to_problem(exc), request.url.path)

@@ -1,0 +1,55 @@
+"""Everything a running API process holds, built once and handed to the routes."""
+
+from dataclasses import dataclass, field
+
+from psycopg_pool import AsyncConnectionPool
+
+from app.db.bell import Bell
+from app.db.pool import make_pool
+from app.identity.key import KeyRing
+from app.ingest.catalogue import Catalogue
+from app.ingest.writer import Writer
+from app.live.hub import Hub
+from app.settings import Settings
+
+
+@dataclass
+class Services:
+    """The process's parts. A server that is down stops no start: parts recover alone."""
+
+    settings: Settings
+    pool: AsyncConnectionPool = field(init=False)
+    keys: KeyRing = field(init=False)
+    catalogue: Catalogue = field(init=False)
+    writer: Writer = field(init=False)
+    hub: Hub = field(init=False)
+    bell: Bell = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pool = make_pool(self.settings)
+        self.keys = KeyRing(self.pool)
+        self.catalogue = Catalogue(self.pool)
+        self.writer = Writer(self.settings)
+        self.hub = Hub(self.pool)
+        self.bell = Bell(
+            self.settings.database_url,
+            {"catalogue_changed": self._catalogue_changed, "alert_raised": self.hub.ring},
+        )
+
+    def _catalogue_changed(self) -> None:
+        self.keys.clear()
+        self.catalogue.clear()
+
+    async def start(self) -> None:
+        """Open pools and begin the background tasks."""
+        await self.pool.open(wait=False)
+        self.writer.start()
+        self.hub.start()
+        self.bell.start()
+
+    async def stop(self) -> None:
+        """Finish what was accepted, then close."""
+        await self.writer.stop()
+        await self.bell.stop()
+        await self.hub.stop()
+        await self.pool.close()

@@ -1,0 +1,87 @@
+"""Every setting, read once from the environment and passed in; nothing reads it twice.
+
+A variable that is absent is looked up in `.headwater/env`, which the local runtime writes, so that
+`headwater …` talks to it without further ado. libpq's own PG* variables fill what a URL leaves out.
+A value that can't be read is refused at start-up with the variable's name.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from app.errors import CommandError
+from app.paths import STATE
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One field per setting; the environment variable is the field's name in capitals."""
+
+    database_url: str = ""
+    """PostgreSQL for the API's reads and small writes, as headwater_app; empty: PG* variables."""
+    ingest_database_url: str = ""
+    """PostgreSQL for the readings' writers, as headwater_ingest; empty: DATABASE_URL."""
+    owner_database_url: str = ""
+    """PostgreSQL for `headwater migrate`; may create roles and extensions; empty: DATABASE_URL."""
+    redis_url: str = ""
+    """Redis or Valkey; empty: run without it (token buckets then live in each process)."""
+    headwater_host: str = "127.0.0.1"
+    """Address that `headwater serve` listens on."""
+    headwater_port: int = 8080
+    """Port that `headwater serve` listens on."""
+    headwater_url: str = ""
+    """Base address that clients on this machine use; empty: from host and port."""
+    ingest_writers: int = 2
+    """Writer connections of each API process; more than the server's cores only costs."""
+    ingest_queue_readings: int = 200_000
+    """Readings that may wait for a writer before the API answers 503 with Retry-After."""
+    ingest_max_body_bytes: int = 16_777_216
+    """Largest request body in bytes, before and after decompression."""
+    ingest_max_readings: int = 50_000
+    """Most readings in one request."""
+    clock_future_seconds: int = 300
+    """How far ahead of the server's clock a reading may be, in seconds."""
+    clock_past_days: int = 7_305
+    """How old a reading may be, in days; older means a clock that lost its time."""
+    late_after_seconds: int = 3_600
+    """A reading that arrives this many seconds after its own time is stored and said to be late."""
+    pool_size: int = 4
+    """Connections of each API process for reads and small writes."""
+    statement_timeout_seconds: int = 30
+    """Longest statement of the API's reads, in seconds."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the environment, then `.headwater/env` for what is absent.
+
+        Raises CommandError that names the variable whose value can't be read.
+        """
+        source = {**local_environment(), **(os.environ if environ is None else environ)}
+        values: dict[str, object] = {}
+        for field in msgspec.structs.fields(cls):
+            text = source.get(field.name.upper())
+            if text is None:
+                continue
+            try:
+                values[field.name] = msgspec.convert(text, field.type, strict=False)
+            except msgspec.ValidationError as exc:
+                raise CommandError(f"{field.name.upper()}={text!r}: {exc}") from None
+        settings = cls(**values)  # type: ignore[arg-type]
+        return msgspec.structs.replace(
+            settings,
+            ingest_database_url=settings.ingest_database_url or settings.database_url,
+            owner_database_url=settings.owner_database_url or settings.database_url,
+            headwater_url=settings.headwater_url
+            or f"http://{settings.headwater_host}:{settings.headwater_port}",
+        )
+
+
+def local_environment(path: Path = STATE / "env") -> dict[str, str]:
+    """KEY=VALUE lines of the local runtime; empty where it was never started."""
+    try:
+        text = path.read_text()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, value in pairs if not key.startswith("#")}

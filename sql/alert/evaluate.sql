@@ -1,0 +1,352 @@
+-- requires: alert/judge.sql
+-- requires: alert/rules_for.sql
+--
+-- From a batch of candidates to episodes and outbox, in the writer's transaction.
+--
+-- An excursion of a cause (sensor, metric, severity, side) goes from its first violating reading to
+-- the next clear one, by the readings' own times; it is an alert once a violating reading is at least
+-- min_duration younger than the first. While an excursion goes on it is an unresolved episode, so the
+-- common case needs the batch and that row only. Readings that come late (older than one already
+-- judged) are judged again from the stored readings around them: they may extend an episode or add a
+-- closed one, never duplicate one.
+--
+-- Lock order: readings, then the causes' advisory locks in ascending order, then episodes.
+
+create or replace function alert.derive(
+    p_sensor_ids bigint[],
+    p_metric_ids smallint[],
+    p_batch alert.candidate[]
+)
+returns setof alert.outcome
+language sql
+stable
+begin atomic
+    with cause as materialized (
+        select
+            row_number() over () as cause_no,
+            r.sensor_id, r.metric_id, r.severity, r.side, r.tenant_id, r.site_id, r.threshold_id,
+            r.limit_value, r.hysteresis, r.min_duration,
+            e.episode_id, e.opened_at, e.last_at, e.evaluated_at, e.peak, e.reading_count
+        from alert.rules_for(p_sensor_ids, p_metric_ids) as r
+        left join alert.episode as e
+            on e.sensor_id = r.sensor_id and e.metric_id = r.metric_id
+            and e.severity = r.severity and e.side = r.side and e.state <> 'resolved'
+    ),
+    judged as materialized (
+        select
+            c.cause_no, b.ts, b.value,
+            alert.judge(b.value, c.side, c.limit_value, c.hysteresis) as judgement
+        from cause as c
+        join unnest(p_batch) as b on b.sensor_id = c.sensor_id and b.metric_id = c.metric_id
+    ),
+    touched as materialized (
+        select
+            c.*, j.first_violation, j.last_violation,
+            case
+                when c.episode_id is not null then j.first_violation <= c.evaluated_at
+                else j.row_count < (
+                    select count(*)
+                    from (
+                        select 1
+                        from telemetry.reading as r
+                        where r.sensor_id = c.sensor_id and r.metric_id = c.metric_id
+                            and r.ts >= j.first_violation
+                        limit j.row_count + 1
+                    ) as stored
+                )
+            end as is_late
+        from cause as c
+        join (
+            select
+                i.cause_no, i.first_violation, max(i.ts) filter (where i.judgement = 1) as last_violation,
+                count(*) filter (where i.ts >= i.first_violation) as row_count
+            from (
+                select
+                    j.*,
+                    min(j.ts) filter (where j.judgement = 1) over (partition by j.cause_no)
+                        as first_violation
+                from judged as j
+            ) as i
+            group by i.cause_no, i.first_violation
+        ) as j on j.cause_no = c.cause_no
+        where j.first_violation is not null or c.episode_id is not null
+    ),
+    -- the readings to go through, in order of time
+    material as (
+        -- an unresolved episode goes on from where it was
+        select t.cause_no, t.evaluated_at as ts, null::double precision as value, 0 as judgement
+        from touched as t
+        where t.episode_id is not null and t.is_late is not true
+        union all
+        select t.cause_no, j.ts, j.value, j.judgement
+        from touched as t
+        join judged as j on j.cause_no = t.cause_no
+        where t.is_late is not true
+            and (j.ts > t.evaluated_at or (t.episode_id is null and j.ts >= t.first_violation))
+        union all
+        select t.cause_no, r.ts, r.value, alert.judge(r.value, t.side, t.limit_value, t.hysteresis)
+        from touched as t
+        cross join lateral (
+            select
+                coalesce((
+                    select r.ts
+                    from telemetry.reading as r
+                    where r.sensor_id = t.sensor_id and r.metric_id = t.metric_id
+                        and r.ts < least(t.first_violation, t.opened_at)
+                        and alert.judge(r.value, t.side, t.limit_value, t.hysteresis) = -1
+                    order by r.ts desc
+                    limit 1
+                ), '-infinity') as after_ts,
+                case
+                    when t.episode_id is not null then 'infinity'
+                    else coalesce((
+                        select r.ts
+                        from telemetry.reading as r
+                        where r.sensor_id = t.sensor_id and r.metric_id = t.metric_id
+                            and r.ts > t.last_violation
+                            and alert.judge(r.value, t.side, t.limit_value, t.hysteresis) = -1
+                        order by r.ts
+                        limit 1
+                    ), 'infinity')
+                end as until_ts
+        ) as stretch
+        join telemetry.reading as r
+            on r.sensor_id = t.sensor_id and r.metric_id = t.metric_id
+            and r.ts > stretch.after_ts and r.ts <= stretch.until_ts
+        where t.is_late
+    ),
+    -- every clear reading ends a stretch and begins the next
+    numbered as (
+        select
+            m.*,
+            count(*) filter (where m.judgement = -1) over (partition by m.cause_no order by m.ts)
+                as stretch_no
+        from material as m
+    ),
+    stretch as (
+        select
+            n.cause_no, n.stretch_no,
+            min(n.ts) filter (where n.judgement = 1) as opened_at,
+            max(n.ts) filter (where n.judgement = 1) as last_at,
+            max(n.value) filter (where n.judgement = 1) as highest,
+            min(n.value) filter (where n.judgement = 1) as lowest,
+            count(*) filter (where n.judgement = 1) as reading_count,
+            max(n.ts) as newest_at,
+            lead(min(n.ts)) over (partition by n.cause_no order by n.stretch_no) as cleared_at
+        from numbered as n
+        group by n.cause_no, n.stretch_no
+    ),
+    excursion as (
+        select
+            t.cause_no, s.stretch_no, t.side,
+            coalesce(going_on.episode_id, overlapping.episode_id) as episode_id,
+            coalesce(going_on.opened_at, s.opened_at) as opened_at,
+            coalesce(s.last_at, going_on.last_at) as last_at,
+            greatest(s.highest, going_on.peak) as highest,
+            least(s.lowest, going_on.peak) as lowest,
+            s.reading_count + coalesce(going_on.reading_count, 0) as reading_count,
+            coalesce(s.cleared_at, s.newest_at) as evaluated_at,
+            s.cleared_at
+        from stretch as s
+        join touched as t on t.cause_no = s.cause_no
+        left join lateral (
+            select t.episode_id, t.opened_at, t.last_at, t.peak, t.reading_count
+            where t.episode_id is not null and t.is_late is not true and s.stretch_no = 0
+        ) as going_on on true
+        left join lateral (
+            select e.episode_id
+            from alert.episode as e
+            where t.is_late
+                and e.sensor_id = t.sensor_id and e.metric_id = t.metric_id
+                and e.severity = t.severity and e.side = t.side
+                and e.opened_at < coalesce(s.cleared_at, 'infinity')
+                and coalesce(e.resolved_at, 'infinity') > s.opened_at
+            order by e.opened_at
+            limit 1
+        ) as overlapping on true
+        where s.reading_count > 0 or going_on.episode_id is not null
+    ),
+    -- late clear readings do not split an episode that people know as one
+    merged as (
+        select
+            x.cause_no, x.episode_id,
+            min(x.opened_at) as opened_at,
+            max(x.last_at) as last_at,
+            case x.side when 'high' then max(x.highest) else min(x.lowest) end as peak,
+            sum(x.reading_count)::bigint as reading_count,
+            max(x.evaluated_at) as evaluated_at,
+            (array_agg(x.cleared_at order by x.stretch_no desc))[1] as cleared_at
+        from excursion as x
+        group by x.cause_no, x.side, x.episode_id, case when x.episode_id is null then x.stretch_no end
+    )
+    select
+        m.episode_id, t.tenant_id, t.site_id, t.sensor_id, t.metric_id, t.threshold_id, t.severity,
+        t.side, t.limit_value, v.state, m.opened_at, m.last_at, m.evaluated_at,
+        case
+            when v.state = 'resolved' then coalesce(greatest(m.cleared_at, e.resolved_at), m.evaluated_at)
+        end,
+        m.peak, m.reading_count
+    from merged as m
+    join touched as t on t.cause_no = m.cause_no
+    left join alert.episode as e on e.episode_id = m.episode_id
+    cross join lateral (
+        select
+            coalesce(e.state <> 'pending', false) or m.last_at - m.opened_at >= t.min_duration
+                as is_raised
+    ) as r
+    cross join lateral (
+        select
+            case
+                when e.state = 'resolved' then 'resolved'
+                when m.cleared_at is not null then case when r.is_raised then 'resolved' else 'dropped' end
+                when not r.is_raised then 'pending'
+                when e.state in ('acknowledged', 'investigating') then e.state
+                else 'open'
+            end as state
+    ) as v
+    where v.state <> 'dropped' or m.episode_id is not null;
+end;
+comment on function alert.derive(bigint[], smallint[], alert.candidate[]) is
+    'Episodes that a batch begins, extends or ends, for the given datastreams (pairwise arrays); '
+    'state dropped: a pending one that cleared too soon. Changes nothing.';
+
+create or replace function alert.tg_candidate__evaluate()
+returns trigger
+language plpgsql
+-- the ingest role may append candidates but never touch an episode
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_sensor_ids bigint[];
+    v_metric_ids smallint[];
+    v_batch alert.candidate[];
+    v_outcomes alert.outcome[];
+    v_event_count bigint := 0;
+    v_count bigint;
+begin
+    with stream as materialized (
+        select b.sensor_id, b.metric_id
+        from batch as b
+        group by b.sensor_id, b.metric_id
+    ),
+    rule as materialized (
+        select r.sensor_id, r.metric_id, r.side, r.limit_value
+        from (
+            select array_agg(s.sensor_id) as sensor_ids, array_agg(s.metric_id) as metric_ids
+            from stream as s
+        ) as a
+        cross join lateral alert.rules_for(a.sensor_ids, a.metric_ids) as r
+    ),
+    affected as (
+        select b.sensor_id, b.metric_id
+        from batch as b
+        join rule as r on r.sensor_id = b.sensor_id and r.metric_id = b.metric_id
+        where (r.side = 'high' and b.value > r.limit_value)
+            or (r.side = 'low' and b.value < r.limit_value)
+        union
+        select s.sensor_id, s.metric_id
+        from stream as s
+        join alert.episode as e on e.sensor_id = s.sensor_id and e.metric_id = s.metric_id
+        where e.state <> 'resolved'
+    )
+    select array_agg(a.sensor_id), array_agg(a.metric_id)
+    into v_sensor_ids, v_metric_ids
+    from affected as a;
+
+    if v_sensor_ids is null then
+        return null;
+    end if;
+
+    -- Two writers may hold readings of one cause; whoever comes second sees what the first decided.
+    -- 256 buckets, not one lock a sensor: the server's lock table is finite.
+    perform pg_advisory_xact_lock(7201, bucket.no)
+    from (
+        select distinct hashint8(s.sensor_id) & 255 as no
+        from unnest(v_sensor_ids) as s (sensor_id)
+        order by 1
+    ) as bucket;
+
+    select array_agg(b)
+    into v_batch
+    from batch as b
+    join unnest(v_sensor_ids, v_metric_ids) as a (sensor_id, metric_id)
+        on a.sensor_id = b.sensor_id and a.metric_id = b.metric_id;
+
+    select array_agg(o)
+    into v_outcomes
+    from alert.derive(v_sensor_ids, v_metric_ids, v_batch) as o;
+
+    if v_outcomes is null then
+        return null;
+    end if;
+
+    delete from alert.episode as e
+    using unnest(v_outcomes) as o
+    where e.episode_id = o.episode_id and o.state = 'dropped';
+
+    with changed as (
+        update alert.episode as e
+        set state = o.state,
+            opened_at = o.opened_at,
+            last_at = o.last_at,
+            evaluated_at = greatest(o.evaluated_at, before.evaluated_at),
+            resolved_at = o.resolved_at,
+            peak = o.peak,
+            reading_count = o.reading_count
+        from unnest(v_outcomes) as o
+        join alert.episode as before on before.episode_id = o.episode_id
+        where e.episode_id = o.episode_id and o.state <> 'dropped'
+        returning e.*, before.state as state_before
+    )
+    insert into alert.outbox (tenant_id, site_id, episode_id, kind, severity, ts, value)
+    select c.tenant_id, c.site_id, c.episode_id, k.kind, c.severity, k.ts, c.peak
+    from changed as c
+    cross join lateral (
+        select 'raised' as kind, c.opened_at as ts
+        where c.state_before = 'pending' and c.state <> 'pending'
+        union all
+        select 'resolved', c.resolved_at
+        where c.state_before <> 'resolved' and c.state = 'resolved'
+    ) as k;
+    get diagnostics v_event_count = row_count;
+
+    with opened as (
+        insert into alert.episode (
+            tenant_id, site_id, sensor_id, metric_id, threshold_id, severity, side, state, limit_value,
+            opened_at, last_at, evaluated_at, resolved_at, peak, reading_count
+        )
+        select
+            o.tenant_id, o.site_id, o.sensor_id, o.metric_id, o.threshold_id, o.severity, o.side,
+            o.state, o.limit_value, o.opened_at, o.last_at, o.evaluated_at, o.resolved_at, o.peak,
+            o.reading_count
+        from unnest(v_outcomes) as o
+        where o.episode_id is null
+        order by o.opened_at
+        returning *
+    )
+    insert into alert.outbox (tenant_id, site_id, episode_id, kind, severity, ts, value)
+    select o.tenant_id, o.site_id, o.episode_id, k.kind, o.severity, k.ts, o.peak
+    from opened as o
+    cross join lateral (
+        select 'raised' as kind, o.opened_at as ts
+        where o.state <> 'pending'
+        union all
+        select 'resolved', o.resolved_at
+        where o.state = 'resolved'
+    ) as k;
+    get diagnostics v_count = row_count;
+
+    if v_event_count + v_count > 0 then
+        perform pg_notify('alert_raised', '');
+    end if;
+    return null;
+end;
+$$;
+comment on function alert.tg_candidate__evaluate() is
+    'Judges a batch of candidates, changes episodes, appends to the outbox and rings once.';
+
+create or replace trigger _500_evaluate
+after insert on alert.candidate
+referencing new table as batch
+for each statement execute function alert.tg_candidate__evaluate();

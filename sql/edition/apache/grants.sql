@@ -1,0 +1,8 @@
+-- requires: identity/grants.sql
+--
+-- The jobs refresh the stored rollups themselves.
+
+grant select, insert, delete on
+    telemetry.rollup_1m_stored, telemetry.rollup_1h_stored, telemetry.rollup_1d_stored
+to headwater_app;
+grant update on telemetry.rollup_watermark to headwater_app;

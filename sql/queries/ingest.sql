@@ -1,0 +1,97 @@
+-- name: metric_channels
+select
+    m.metric_id, m.code, m.unit, m.plausible_min, m.plausible_max,
+    array(
+        select a.alias from telemetry.metric_alias as a where a.metric_id = m.metric_id
+    ) as aliases,
+    coalesce((
+        select jsonb_object_agg(
+            u.unit, jsonb_build_array(u.factor, u.shift, u.refusal)
+        )
+        from telemetry.metric_unit as u
+        where u.metric_id = m.metric_id
+    ), '{}') as units
+from telemetry.metric as m
+order by m.metric_id;
+
+-- name: sensors_by_uid
+select s.uid, s.sensor_id, s.status
+from telemetry.sensor as s
+where s.tenant_id = %(tenant_id)s and s.uid = any(%(uids)s);
+
+-- name: sensors_register
+insert into telemetry.sensor (tenant_id, uid, is_auto_registered)
+select %(tenant_id)s, u.uid, true
+from unnest(%(uids)s::text[]) as u (uid)
+where length(u.uid) between 1 and 128
+order by u.uid
+on conflict (tenant_id, uid) do nothing;
+
+-- name: reply_get
+select r.body_sha256, r.status, r.reply
+from telemetry.ingest_reply as r
+where r.api_key_id = %(api_key_id)s and r.idempotency_key = %(idempotency_key)s;
+
+-- name: reply_put
+insert into telemetry.ingest_reply (api_key_id, idempotency_key, body_sha256, status, reply)
+values (%(api_key_id)s, %(idempotency_key)s, %(body_sha256)s, %(status)s, %(reply)s)
+on conflict (api_key_id, idempotency_key) do nothing;
+
+-- name: staged_table
+create temporary table if not exists staged (
+    sensor_id bigint not null,
+    ts timestamptz not null,
+    value double precision not null,
+    metric_id smallint not null,
+    quality smallint not null,
+    no integer not null
+) on commit delete rows;
+
+-- name: staged_store
+with stored as (
+    insert into telemetry.reading (sensor_id, ts, value, metric_id, quality)
+    select s.sensor_id, s.ts, s.value, s.metric_id, s.quality
+    from pg_temp.staged as s
+    order by s.ts, s.sensor_id, s.metric_id, s.no
+    on conflict (ts, sensor_id, metric_id) do nothing
+    returning ts, sensor_id, metric_id
+)
+select min(s.no) as no
+from stored as r
+join pg_temp.staged as s
+    on s.ts = r.ts and s.sensor_id = r.sensor_id and s.metric_id = r.metric_id
+group by r.ts, r.sensor_id, r.metric_id;
+
+-- name: staged_compare
+select s.no, r.value = s.value as is_same
+from pg_temp.staged as s
+join telemetry.reading as r
+    on r.ts = s.ts and r.sensor_id = s.sensor_id and r.metric_id = s.metric_id
+where s.no = any(%(nos)s);
+
+-- name: log_ingest
+insert into telemetry.ingest_log (first_ts, last_ts, reading_count)
+select
+    timestamptz 'epoch' + l.first_us * interval '1 microsecond',
+    timestamptz 'epoch' + l.last_us * interval '1 microsecond',
+    l.reading_count
+from unnest(%(first_us)s::bigint[], %(last_us)s::bigint[], %(reading_count)s::integer[])
+    as l (first_us, last_us, reading_count);
+
+-- name: latest_put
+insert into telemetry.latest_reading (sensor_id, metric_id, ts, value, quality)
+select
+    l.sensor_id, l.metric_id, timestamptz 'epoch' + l.us * interval '1 microsecond', l.value, l.quality
+from unnest(
+    %(sensor_id)s::bigint[], %(metric_id)s::smallint[], %(us)s::bigint[],
+    %(value)s::double precision[], %(quality)s::smallint[]
+) as l (sensor_id, metric_id, us, value, quality)
+order by l.sensor_id, l.metric_id
+on conflict (sensor_id, metric_id) do update set
+    ts = excluded.ts,
+    value = excluded.value,
+    quality = excluded.quality
+where excluded.ts > latest_reading.ts;
+
+-- name: latest_repair
+select telemetry.repair_latest();
