@@ -83,6 +83,13 @@ def account_for(data: Path) -> Account:
     )
 
 
+def hand_over(descriptor: int, folder: Path) -> None:
+    """Give a file that root just made to whom its folder belongs, who will want to write it too."""
+    if os.geteuid() == 0:
+        place = folder.stat()
+        os.fchown(descriptor, place.st_uid, place.st_gid)
+
+
 def _owner(data: Path) -> int | None:
     try:
         return data.stat().st_uid

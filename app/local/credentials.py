@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app.errors import CommandError
+from app.local.account import hand_over
 
 HOST = "127.0.0.1"
 DATABASE = "headwater"
@@ -106,6 +107,7 @@ def save(path: Path, credentials: Credentials) -> None:
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
+        hand_over(file.fileno(), path.parent)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

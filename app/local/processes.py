@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from app.errors import CommandError
+from app.local.account import hand_over
 from app.paths import STATE
 
 RUN = STATE / "run"
@@ -152,7 +153,9 @@ def open_log(path: Path) -> BinaryIO:
         if path.stat().st_size > LOG_ROTATES_AT_BYTES:
             path.replace(path.with_suffix(".log.1"))
     # 0600: a slow statement is logged with its values
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    hand_over(descriptor, path.parent)
+    return os.fdopen(descriptor, "ab")
 
 
 def _started(pid: int) -> int | None:
