@@ -25,6 +25,7 @@ DEFAULT_BINDIR = Path("/usr/lib/postgresql/17/bin")
 MAJOR = "17"
 START_SECONDS = 900.0  # a crash recovery reads up to max_wal_size
 STOP_SECONDS = 120.0
+UNFINISHED = "data.new."
 NEEDED_FREE_BYTES = 300 * MB
 
 
@@ -79,28 +80,26 @@ class Cluster:
         free = shutil.disk_usage(self.home).free
         if free < NEEDED_FREE_BYTES:
             raise CommandError(f"only {free // MB} MB are free at {self.home}: free 1 GB or more")
-        unfinished = self.home / "data.new"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(mode=0o700)
+        # A name of its own: the initdb of a caller that was killed may still be at work.
+        unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.home))  # mode 0700
         if not self.account.is_me:
             os.chown(unfinished, self.account.uid, self.account.gid)
-        with self._secret(password) as file:
-            done = self.account.run(
-                self.bindir / "initdb",
-                f"--pgdata={unfinished}",
-                f"--username={SUPERUSER}",
-                f"--pwfile={file}",
-                "--auth=scram-sha-256",
-                "--data-checksums",
-                "--encoding=UTF8",
-                "--locale-provider=builtin",
-                "--locale=C.UTF-8",
-            )
+        done = self.account.run(
+            self.bindir / "initdb",
+            f"--pgdata={unfinished}",
+            f"--username={SUPERUSER}",
+            "--auth=reject",  # until pg_hba.conf and the password are ours
+            "--data-checksums",
+            "--encoding=UTF8",
+            "--locale-provider=builtin",
+            "--locale=C.UTF-8",
+        )
         if done.returncode != 0:
             shutil.rmtree(unfinished, ignore_errors=True)
             lines = [line for line in done.stderr.splitlines() if line.startswith("initdb: ")]
-            reason = lines[0] if lines else done.stderr.strip() or "initdb failed"
+            reason = lines[0] if lines else _last_line(done.stderr)
             raise CommandError(f"the database can't be created in {self.home}: {reason}")
+        self._set_password(unfinished, SUPERUSER, password)
         unfinished.rename(self.data)
 
     def start(self, *, port: int, preload: Sequence[str], settings: dict[str, str]) -> None:
@@ -136,11 +135,14 @@ class Cluster:
     def set_password_offline(self, role: str, password: str) -> None:
         """Give a role a password while the server is down and no old one is known."""
         self._clear_remains()
+        self._set_password(self.data, role, password)
+
+    def _set_password(self, data: Path, role: str, password: str) -> None:
         statement = f"alter role {role} password '{password}'\n"
         done = self.account.run(
             self.bindir / "postgres",
             "--single",
-            f"-D{self.data}",
+            f"-D{data}",
             "-clog_statement=none",
             "postgres",
             text_input=statement,
@@ -209,6 +211,8 @@ class Cluster:
         """What a killed server left: backends that have not noticed yet, and its pid file."""
         self._kill_backends()
         (self.data / "postmaster.pid").unlink(missing_ok=True)
+        for folder in self.home.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _kill_backends(self) -> None:
         for pid in _all_in(self.data):
@@ -221,15 +225,6 @@ class Cluster:
             return (self.data / "postmaster.pid").read_text().splitlines()
         except (FileNotFoundError, NotADirectoryError):
             return []
-
-    @contextlib.contextmanager
-    def _secret(self, text: str) -> Iterator[Path]:
-        with tempfile.NamedTemporaryFile("w", prefix="headwater-") as file:  # mode 0600
-            if not self.account.is_me:
-                os.chown(file.name, self.account.uid, self.account.gid)
-            file.write(text)
-            file.flush()
-            yield Path(file.name)
 
 
 def _works_in(pid: int, folder: Path) -> bool:

@@ -2,24 +2,24 @@
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
-from app.errors import CommandError
 from app.local.credentials import DATABASE, OWNER, ROLES, SUPERUSER, Credentials
 
 
-def make_roles(credentials: Credentials, fresh: frozenset[str]) -> None:
+def connect(credentials: Credentials) -> "psycopg.Connection[TupleRow]":
+    """As superuser; psycopg.OperationalError where the server is gone or recovers from a crash."""
+    url = credentials.database_url(SUPERUSER, "postgres")
+    return psycopg.connect(url, autocommit=True, connect_timeout=30)
+
+
+def make_roles(
+    connection: "psycopg.Connection[TupleRow]", credentials: Credentials, fresh: frozenset[str]
+) -> None:
     """Create what is missing; set the passwords of `fresh` roles and of those that have none.
 
     Passwords go over as SCRAM verifiers, so that no log ever holds one.
     """
-    url = credentials.database_url(SUPERUSER, "postgres")
-    try:
-        connection = psycopg.connect(url, autocommit=True, connect_timeout=30)
-    except psycopg.OperationalError as exc:
-        raise CommandError(
-            f"the local PostgreSQL refuses its own superuser ({str(exc).splitlines()[0]}): "
-            "remove .headwater/env, then `headwater dev up` sets new passwords"
-        ) from None
     with connection:
         rows = connection.execute("select rolname, rolpassword is not null from pg_authid")
         has_password: dict[str, bool] = dict(rows.fetchall())

@@ -1,17 +1,18 @@
 """The local runtime: a private PostgreSQL and Redis in one state folder, `.headwater/` by default.
 
 `start()` makes or starts whatever is missing and is safe to call at any time, by several at once
-(a file lock), and after any kill -9. `temporary()` gives a test its own throw-away runtime. Never
-touches a system cluster or service. Roles and the database exist afterwards; everything in the
-database is the migrations' business.
+(a file lock), and after any kill -9. It never touches a system cluster or service. Roles and the
+database exist afterwards; everything in the database is the migrations' business.
 """
 
 import contextlib
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import psycopg
+from psycopg.rows import TupleRow
 
 from app.errors import CommandError
 from app.local import credentials as creds
@@ -19,18 +20,17 @@ from app.local import processes
 from app.local.account import account_for
 from app.local.credentials import BINDIR_VARIABLE, OWNER, SUPERUSER, Credentials
 from app.local.folder import Folder, quiet
-from app.local.postgres import DEFAULT_BINDIR, Cluster, PortTakenError
+from app.local.postgres import DEFAULT_BINDIR, START_SECONDS, Cluster, PortTakenError
 from app.local.redis_server import RedisServer
-from app.local.roles import make_roles
+from app.local.roles import connect, make_roles
 from app.paths import STATE
 
 PRELOAD = ("timescaledb",)
 PORT_ATTEMPTS = 5
-TEMPORARY_PREFIX = "headwater-test-"
 
 
 class Runtime:
-    """The servers of one state folder, running or not; `start()` or `temporary()` start them."""
+    """The servers of one state folder, running or not."""
 
     def __init__(
         self,
@@ -203,17 +203,35 @@ class Runtime:
         if not cluster.exists:
             say(f"Making a PostgreSQL cluster in {cluster.home} …")
             cluster.create(self._credentials.passwords[SUPERUSER])
-        self._on_a_free_port(
-            "postgres_port",
-            running=cluster.pid is not None,
-            start=lambda port: cluster.start(
-                port=port, preload=self.preload, settings=self.settings
-            ),
-            say=say,
-        )
-        make_roles(self.credentials, fresh)
+        with self._connection(cluster, say) as connection:
+            make_roles(connection, self.credentials, fresh)
         if creds.REDIS in fresh:
             self.redis.stop()
+
+    def _connection(
+        self, cluster: Cluster, say: Callable[[str], None]
+    ) -> "psycopg.Connection[TupleRow]":
+        """Start and connect; again if the server that was there is just dying or recovering."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            self._on_a_free_port(
+                "postgres_port",
+                running=cluster.pid is not None,
+                start=lambda port: cluster.start(
+                    port=port, preload=self.preload, settings=self.settings
+                ),
+                say=say,
+            )
+            try:
+                return connect(self.credentials)
+            except psycopg.OperationalError as exc:
+                reason = str(exc).strip().splitlines()[-1]
+                if "password authentication failed" in reason or time.monotonic() > deadline:
+                    raise CommandError(
+                        f"the local PostgreSQL refuses its own superuser ({reason}): "
+                        f"remove {self.folder.env}, then `headwater dev up` sets new passwords"
+                    ) from None
+                time.sleep(0.1)
 
     def _start_redis(self, say: Callable[[str], None]) -> None:
         server = self.redis
@@ -253,44 +271,6 @@ def start(
     return Runtime(
         state, bindir=bindir, preload=preload, settings=settings, with_redis=with_redis
     ).start(say)
-
-
-@contextlib.contextmanager
-def temporary(
-    *,
-    bindir: Path | None = None,
-    preload: Sequence[str] = PRELOAD,
-    settings: Mapping[str, str] | None = None,
-    with_redis: bool = True,
-) -> Iterator[Runtime]:
-    """A small runtime of one's own, gone at the end, or by the next call if the caller dies."""
-    sweep_temporary()
-    state = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
-    state.chmod(0o755)
-    processes.register("owner", os.getpid(), run=state)
-    small = {"shared_buffers": "128MB", "max_wal_size": "1GB", "min_wal_size": "80MB"}
-    runtime = Runtime(
-        state,
-        bindir=bindir,
-        preload=preload,
-        settings=small | dict(settings or {}),
-        with_redis=with_redis,
-    )
-    try:
-        yield runtime.start()
-    finally:
-        runtime.destroy()
-        shutil.rmtree(state, ignore_errors=True)
-
-
-def sweep_temporary() -> None:
-    """Remove temporary runtimes whose maker was killed."""
-    for state in Path(tempfile.gettempdir()).glob(f"{TEMPORARY_PREFIX}*"):
-        mine = state.stat().st_uid == os.geteuid() and (state / "owner.pid").exists()
-        if mine and not processes.alive("owner", run=state):
-            with contextlib.suppress(CommandError, OSError):
-                Runtime(state).destroy()
-                shutil.rmtree(state, ignore_errors=True)
 
 
 def _path(text: str | None) -> Path | None:

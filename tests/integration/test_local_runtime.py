@@ -21,7 +21,8 @@ from click.testing import CliRunner
 
 from app.errors import CommandError
 from app.local import cli, credentials, doctor_cli, processes
-from app.local.runtime import Runtime, sweep_temporary, temporary
+from app.local.runtime import Runtime
+from app.local.temporary import sweep, temporary
 from app.paths import ROOT
 
 START = (
@@ -255,7 +256,7 @@ def test_a_setting_that_stops_the_server_is_named(runtime: Runtime) -> None:
 
 def test_temporary_runtimes_of_the_dead_are_swept() -> None:
     script = (
-        "import os; from app.local.runtime import temporary\n"
+        "import os; from app.local.temporary import temporary\n"
         "with temporary(with_redis=False) as r:"
         " print(r.folder.path, r.pg_pid, flush=True); os._exit(1)"
     )
@@ -265,7 +266,7 @@ def test_temporary_runtimes_of_the_dead_are_swept() -> None:
     state, pid = done.stdout.split()
     assert Path(state).exists()
     assert processes.is_running(int(pid))
-    sweep_temporary()
+    sweep()
     assert not Path(state).exists()
     assert processes.wait_until(lambda: not processes.is_running(int(pid)), seconds=5)
 
