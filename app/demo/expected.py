@@ -55,6 +55,8 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
     side: str
     opened_at: int
     """First violating reading."""
+    raised_at: int
+    """The violating reading with which it has lasted long enough."""
     last_at: int
     """Last violating reading."""
     resolved_at: int | None
@@ -139,12 +141,14 @@ def as_episode(
     if last_at - opened_at < rule.min_duration * SECOND:
         return
     values = [value for _, value in violating]
+    enough = opened_at + rule.min_duration * SECOND
     yield Episode(
         sensor=sensor,
         metric=rule.metric,
         severity=rule.severity,
         side=rule.side,
         opened_at=opened_at,
+        raised_at=next(ts for ts, _ in violating if ts >= enough),
         last_at=last_at,
         resolved_at=resolved_at,
         peak=max(values) if rule.side == "high" else min(values),

@@ -78,6 +78,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 OnProgress = Callable[[Totals, Batch], None]
+OnSend = Callable[[Batch], None]
 
 
 async def replay(
@@ -91,8 +92,12 @@ async def replay(
     patience: float = 120.0,
     explain: bool = False,
     on_progress: OnProgress | None = None,
+    on_send: OnSend | None = None,
 ) -> Totals:
-    """Send everything; at most `batch` readings a request, `clients` requests at a time."""
+    """Send everything; at most `batch` readings a request, `clients` requests at a time.
+
+    `on_send` is called right before a batch goes out, `on_progress` when it was answered.
+    """
     todo = feeds(series)
     headers = {
         "Authorization": f"Bearer {key}",
@@ -120,6 +125,7 @@ async def replay(
             patience=patience,
             explain=explain,
             on_progress=on_progress,
+            on_send=on_send,
         )
         try:
             async with asyncio.TaskGroup() as group:
@@ -143,6 +149,7 @@ class Run:
         patience: float,
         explain: bool,
         on_progress: OnProgress | None,
+        on_send: OnSend | None,
     ) -> None:
         self.client = client
         self.todo = todo
@@ -151,6 +158,7 @@ class Run:
         self.patience = patience
         self.explain = explain
         self.on_progress = on_progress
+        self.on_send = on_send
         self.totals = Totals()
         self.started = time.monotonic()
         self.unfinished = len(todo)
@@ -185,6 +193,8 @@ class Run:
 
     async def send(self, part: Batch) -> None:
         """Post one batch until it is answered, and count the answer."""
+        if self.on_send:
+            self.on_send(part)
         answer = await self.answer(part)
         refused = answer.conflict + answer.rejected
         if refused and self.explain and not self.totals.refused_because:

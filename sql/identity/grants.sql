@@ -1,4 +1,4 @@
--- requires: analytics/*.sql, alert/*.sql, telemetry/*.sql, edition/*/rollup.sql, edition/*/refresh.sql
+-- requires: analytics/*.sql, alert/*.sql, telemetry/*.sql, edition/*/rollup.sql, edition/*/refresh.sql, edition/*/tidy.sql
 --
 -- Each role gets what it needs and nothing else. Everything is taken away first, so that a grant
 -- removed here is gone from the database as well.

@@ -1,0 +1,65 @@
+"""`headwater tenant create|list`."""
+
+import asyncio
+import re
+
+import click
+from psycopg.rows import dict_row
+from rich.console import Console
+from rich.table import Table
+
+from app.db.cli import command_connection
+from app.db.queries import queries
+from app.errors import CommandError
+from app.identity.tenant import put_tenant
+from app.settings import Settings
+
+SQL = queries("identity")
+
+
+@click.group()
+def tenant() -> None:
+    """Create and list tenants."""
+
+
+@tenant.command()
+@click.argument("slug")
+@click.option("--title", help="Full name; else the slug.")
+@click.option(
+    "--auto-register/--no-auto-register",
+    default=False,
+    show_default=True,
+    help="Whether a reading of an unknown sensor registers it.",
+)
+def create(slug: str, title: str | None, auto_register: bool) -> None:
+    """Create the tenant SLUG, or change its title and policy."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", slug):
+        raise CommandError(f"slug {slug!r}: lower-case letters, digits, - and _ only")
+
+    async def run() -> int:
+        async with command_connection(Settings.from_env()) as connection:
+            return await put_tenant(
+                connection, slug=slug, title=title or slug, is_auto_register=auto_register
+            )
+
+    click.echo(f"tenant {slug} is number {asyncio.run(run())}")
+
+
+@tenant.command("list")
+def list_tenants() -> None:
+    """Show all tenants."""
+
+    async def run() -> list[dict[str, object]]:
+        async with (
+            command_connection(Settings.from_env()) as connection,
+            connection.cursor(row_factory=dict_row) as cursor,
+        ):
+            await cursor.execute(SQL["tenant_list"])
+            return await cursor.fetchall()
+
+    table = Table("tenant", "title", "auto-register")
+    for row in asyncio.run(run()):
+        table.add_row(
+            str(row["slug"]), str(row["title"]), "yes" if row["is_auto_register"] else "no"
+        )
+    Console().print(table)
