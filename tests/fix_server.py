@@ -40,6 +40,7 @@ class Api:
         self.log = log
         self.superuser_url = superuser_url
         self.environment = {**os.environ, **environment, "HEADWATER_PORT": str(self.port)}
+        self.environment["HEADWATER_STATE"] = str(log.parent)
         self.process: subprocess.Popen[bytes] | None = None
         self.client = httpx.Client(base_url=self.url, timeout=30)
 
@@ -47,11 +48,7 @@ class Api:
         """Start and wait until it answers."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "granian", "--interface", "asgi", "--factory"),
-                    *("--host", "127.0.0.1", "--port", str(self.port)),
-                    "app.asgi:create_app",
-                ],
+                [sys.executable, "-c", "from app.cli import main; main()", "serve"],
                 env=self.environment,
                 stdout=output,
                 stderr=output,
