@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from app.demo.run import Report, run_demo
-from app.paths import ROOT, STATE
+from app.paths import STATE
 
 REPORT = STATE / "demo-report.json"
 
@@ -51,7 +51,7 @@ def show(report: Report, *, keep: bool) -> None:
             f"{name}: {rollup.rows:,} rows {'equal' if rollup.equal_to_raw else 'DIFFER FROM'} raw"
             for name, rollup in report.rollups.items()
         ),
-        f"report    {REPORT.relative_to(ROOT)}",
+        f"report    {REPORT}",
         *(f"DOES NOT HOLD: {problem}" for problem in report.problems),
         "Every comparison holds." if report.holds else "",
         "",
