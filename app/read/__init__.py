@@ -1,0 +1,1 @@
+"""Reads: catalogue, readings, latest values."""

@@ -1,0 +1,173 @@
+"""GET /api/v1/latest, and the older design's GET /api/sensors/latest.
+
+A client reads its own writes here: what this process has committed is waited for.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, get
+from litestar.params import Parameter
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from app.db.queries import queries
+from app.errors import NotFound
+from app.read.lookup import metric_ids, sensor_ids, site_ids
+from app.read.parameter import (
+    Cursor,
+    Metrics,
+    Sensors,
+    Sites,
+    Tenant,
+    known_parameters,
+    pack,
+    tenant_scope,
+    unpack,
+    words,
+)
+from app.services import Services
+
+SQL = queries("read")
+
+# the older design's names, where they are not the metric's code
+FLAT_NAMES = {"ph": "pH", "temperature": "temp"}
+
+
+class LatestRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest reading of one sensor's one metric."""
+
+    sensor: str
+    sensor_id: int
+    site: str | None
+    metric: str
+    metric_id: int
+    ts: datetime
+    value: float
+    unit: str
+    quality: int
+
+
+class Latest(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest reading of one sensor's one metric."""
+
+    sensor: str
+    site: str | None
+    metric: str
+    ts: datetime
+    value: float
+    unit: str
+    quality: int
+
+
+class LatestPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest readings, one for each sensor and metric."""
+
+    latest: list[Latest]
+    next_cursor: str | None
+
+
+async def latest_page(
+    connection: AsyncConnection,
+    *,
+    tenant_id: int | None,
+    sensor_ids: list[int] | None,
+    site_ids: list[int] | None,
+    metric_ids: list[int] | None,
+    after_sensor_id: int | None,
+    after_metric_id: int | None,
+    count: int,
+) -> list[LatestRow]:
+    """Newest readings after a key."""
+    async with connection.cursor(row_factory=class_row(LatestRow)) as cursor:
+        args = {
+            "tenant_id": tenant_id,
+            "sensor_ids": sensor_ids,
+            "site_ids": site_ids,
+            "metric_ids": metric_ids,
+            "after_sensor_id": after_sensor_id,
+            "after_metric_id": after_metric_id,
+            "count": count,
+        }
+        await cursor.execute(SQL["latest_page"], args, prepare=False)
+        return await cursor.fetchall()
+
+
+@get("/api/v1/latest", guards=[known_parameters], tags=["readings"], summary="Newest readings")
+async def get_latest(
+    request: Request[Any, Any, Any],
+    *,
+    sensor: Sensors = None,
+    site: Sites = None,
+    metric: Metrics = None,
+    limit: Annotated[int, Parameter(query="limit", ge=1, le=100_000)] = 10_000,
+    cursor: Cursor = None,
+    tenant: Tenant = None,
+) -> LatestPage:
+    """The newest reading of every sensor and metric, your own writes included."""
+    services: Services = request.app.state.services
+    after = unpack("latest", cursor, int, int) if cursor else (None, None)
+    await services.writer.flush_latest()
+    async with services.pool.connection() as connection:
+        tenant_id = await tenant_scope(connection, request.user, tenant)
+        rows = await latest_page(
+            connection,
+            tenant_id=tenant_id,
+            sensor_ids=await sensor_ids(connection, tenant_id, words(sensor)),
+            site_ids=await site_ids(connection, tenant_id, words(site)),
+            metric_ids=await metric_ids(connection, words(metric)),
+            after_sensor_id=after[0],
+            after_metric_id=after[1],
+            count=limit + 1,
+        )
+    is_more = len(rows) > limit
+    del rows[limit:]
+    return LatestPage(
+        latest=[
+            Latest(
+                sensor=row.sensor,
+                site=row.site,
+                metric=row.metric,
+                ts=row.ts,
+                value=row.value,
+                unit=row.unit,
+                quality=row.quality,
+            )
+            for row in rows
+        ],
+        next_cursor=pack("latest", rows[-1].sensor_id, rows[-1].metric_id) if is_more else None,
+    )
+
+
+@get(
+    "/api/sensors/latest",
+    guards=[known_parameters],
+    tags=["older design"],
+    summary="Newest readings of one sensor, flat form",
+)
+async def get_sensors_latest(
+    request: Request[Any, Any, Any],
+    *,
+    sensor_id: Annotated[str, Parameter(query="sensor_id", description="The sensor's uid.")],
+    tenant: Tenant = None,
+) -> dict[str, Any]:
+    """One object: sensor_id, timestamp of the newest reading, and each metric's newest value."""
+    services: Services = request.app.state.services
+    await services.writer.flush_latest()
+    async with services.pool.connection() as connection:
+        tenant_id = await tenant_scope(connection, request.user, tenant)
+        rows = await latest_page(
+            connection,
+            tenant_id=tenant_id,
+            sensor_ids=await sensor_ids(connection, tenant_id, [sensor_id]),
+            site_ids=None,
+            metric_ids=None,
+            after_sensor_id=None,
+            after_metric_id=None,
+            count=1_000,
+        )
+    if not rows:
+        raise NotFound(f"sensor_id: {sensor_id[:128]!r} has not sent a reading yet.")
+    values = {FLAT_NAMES.get(row.metric, row.metric): row.value for row in rows}
+    return {"sensor_id": sensor_id, "timestamp": max(row.ts for row in rows), **values}
