@@ -1,0 +1,1 @@
+"""Live push of alert events by WebSocket and server-sent events."""
