@@ -1,0 +1,1 @@
+"""What the API says about itself: OpenAPI, problem pages, the data dictionary."""
