@@ -13,7 +13,9 @@ from app.docs.routes import ROUTES as DOCS_ROUTES
 from app.docs.routes import openapi_config
 from app.identity.middleware import KeyMiddleware, needed
 from app.ingest.routes import ROUTES as INGEST_ROUTES
+from app.live.refuse import SocketProblems, remember
 from app.live.routes import ROUTES as LIVE_ROUTES
+from app.ops.http import Stopwatch, count_response
 from app.ops.routes import ROUTES as OPS_ROUTES
 from app.problem import handle
 from app.read.routes import ROUTES as READ_ROUTES
@@ -48,10 +50,13 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
     app = Litestar(
         route_handlers=HANDLERS,
-        middleware=[KeyMiddleware()],
+        middleware=[Stopwatch(), SocketProblems(), KeyMiddleware()],
+        before_send=[count_response],
+        after_exception=[remember],
         exception_handlers={Exception: handle},
         lifespan=[lifespan],
         openapi_config=openapi_config(),
+        logging_config=None,  # app/ops/logs.py sets up the process's logs
         state=State({"services": services}),
         request_max_body_size=None,  # app/ingest/body.py counts, with its own problem type
     )

@@ -7,7 +7,7 @@ import msgspec
 import psycopg
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from psycopg_pool import PoolTimeout
 
 from app import errors
@@ -31,7 +31,6 @@ BY_STATUS: dict[int, type[errors.Problem]] = {
 # SQLSTATE -> what the client is told
 BY_SQLSTATE: dict[str, type[errors.Problem]] = {
     "HW409": errors.Conflict,
-    "57014": errors.Unavailable,  # statement time-out
 }
 
 
@@ -52,22 +51,25 @@ def to_problem(exc: Exception) -> errors.Problem:
     if isinstance(exc, ValidationException):
         return errors.BadRequest(_validation_detail(exc))
     if isinstance(exc, HTTPException):
+        if isinstance(exc.__cause__, SerializationException):
+            return errors.MalformedBody(f"The body is no JSON: {exc.detail}.")
         kind = BY_STATUS.get(exc.status_code)
         if kind is not None:
             return kind(str(exc.detail) or kind.title, headers=dict(exc.headers or {}))
-    if isinstance(exc, PoolTimeout | psycopg.OperationalError | psycopg.InterfaceError):
-        if isinstance(exc, psycopg.errors.QueryCanceled):
-            return errors.Unavailable(
-                "The query took too long; ask for a shorter span or a coarser rollup.",
-                headers={"Retry-After": "5"},
-            )
+    if isinstance(exc, psycopg.errors.QueryCanceled):
         return errors.Unavailable(
-            "The database can't be reached; try again.", headers={"Retry-After": "1"}
+            "The query took too long; ask for a shorter span or a coarser rollup.",
+            headers={"Retry-After": "5"},
         )
+    # our own SQLSTATEs first: psycopg takes a class it does not know for an OperationalError
     if isinstance(exc, psycopg.Error):
         kind = BY_SQLSTATE.get(exc.sqlstate or "")
         if kind is not None:
             return kind(exc.diag.message_primary or kind.title)
+    if isinstance(exc, PoolTimeout | psycopg.OperationalError | psycopg.InterfaceError):
+        return errors.Unavailable(
+            "The database can't be reached; try again.", headers={"Retry-After": "1"}
+        )
     log.exception("unexpected_error", exc_info=exc)
     return errors.Problem("It is logged; nothing of this request was stored.")
 

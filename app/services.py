@@ -10,6 +10,7 @@ from app.identity.key import KeyRing
 from app.ingest.catalogue import Catalogue
 from app.ingest.writer import Writer
 from app.live.hub import Hub
+from app.ops.status import Probe
 from app.settings import Settings
 
 
@@ -24,6 +25,7 @@ class Services:
     writer: Writer = field(init=False)
     hub: Hub = field(init=False)
     bell: Bell = field(init=False)
+    probe: Probe = field(init=False)
 
     def __post_init__(self) -> None:
         self.pool = make_pool(self.settings)
@@ -31,6 +33,7 @@ class Services:
         self.catalogue = Catalogue(self.pool)
         self.writer = Writer(self.settings)
         self.hub = Hub(self.pool)
+        self.probe = Probe(self.settings)
         self.bell = Bell(
             self.settings.database_url,
             {"catalogue_changed": self._catalogue_changed, "alert_raised": self.hub.ring},
@@ -52,4 +55,5 @@ class Services:
         await self.writer.stop()
         await self.bell.stop()
         await self.hub.stop()
+        await self.probe.stop()
         await self.pool.close()
