@@ -21,7 +21,7 @@ from app.local.account import account_for
 from app.local.credentials import BINDIR_VARIABLE, OWNER, SUPERUSER, Credentials
 from app.local.folder import Folder, quiet
 from app.local.postgres import DEFAULT_BINDIR, START_SECONDS, Cluster, PortTakenError
-from app.local.redis_server import RedisServer
+from app.local.redis_server import RedisServer, find_program
 from app.local.roles import connect, make_roles
 from app.paths import STATE
 
@@ -132,6 +132,8 @@ class Runtime:
         """Make and start whatever is missing; `say` gets a line for each step that takes time."""
         self.folder.make()
         with self.folder.lock(say):
+            if self.with_redis and self.redis_pid is None:
+                find_program()  # or fail before anything runs
             self._start_postgres(say)
             if self.with_redis:
                 self._start_redis(say)

@@ -35,9 +35,8 @@ fi
 deploy/local/python.sh >/dev/null || other_packages+=(python3 python3-venv)
 have_package ca-certificates || other_packages+=(ca-certificates)
 
-if [ ${#database_packages[@]} -eq 0 ] && [ ${#other_packages[@]} -eq 0 ]; then
-    exit 0
-fi
+packages=("${database_packages[@]}" "${other_packages[@]}")
+[ ${#packages[@]} -gt 0 ] || exit 0
 
 # shellcheck disable=SC1091
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-unknown}")
@@ -50,7 +49,7 @@ bookworm | trixie) ;;
     ;;
 esac
 
-echo "Headwater needs these Debian packages: ${database_packages[*]} ${other_packages[*]}"
+echo "Headwater needs these Debian packages: ${packages[*]}"
 if [ "$codename" = bookworm ] && [ ${#database_packages[@]} -gt 0 ]; then
     echo "On Debian 12 the database packages (and the libraries they need, libc6 among them) come"
     echo "from the trixie suite of your mirror: /etc/apt/sources.list.d/headwater-trixie.sources,"
