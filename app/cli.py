@@ -21,7 +21,7 @@ COMMANDS = {
     "key": "app.identity.cli:key",
     "migrate": "app.migrate.cli:migrate",
     "replay": "app.replay.cli:replay",
-    "seed": "app.demo.seed_cli:seed",
+    "seed": "app.demo.seed_cli:seed_command",
     "serve": "app.serve:serve",
     "tenant": "app.identity.tenant_cli:tenant",
 }
