@@ -72,12 +72,6 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None
 
 
-class Decided(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of alert_decide."""
-
-    episode_id: int
-
-
 class AlertsPage(msgspec.Struct, frozen=True, kw_only=True):
     """Alerts, newest first."""
 

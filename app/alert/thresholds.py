@@ -62,18 +62,6 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class ThresholdUpsert(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of threshold_upsert."""
-
-    threshold_id: int
-
-
-class ThresholdDelete(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of threshold_delete."""
-
-    threshold_id: int
-
-
 class UnitRow(msgspec.Struct, frozen=True, kw_only=True):
     """How a sent unit becomes the stored one."""
 
@@ -141,11 +129,9 @@ async def threshold_upsert(
 ) -> int:
     """Set a threshold; its identifier."""
     args = {name: value for name, value in locals().items() if name != "connection"}
-    async with connection.cursor(row_factory=class_row(ThresholdUpsert)) as cursor:
+    async with connection.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(SQL["threshold_upsert"], args)
-        row = await cursor.fetchone()
-        assert row is not None
-        return row.threshold_id
+        return int(await cursor.fetchone() or 0)
 
 
 async def threshold_delete(

@@ -42,18 +42,6 @@ class OutboxEvent(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None
 
 
-class OutboxNewest(msgspec.Struct, frozen=True, kw_only=True):
-    """The highest identifier given so far; 0: none yet."""
-
-    outbox_id: int
-
-
-class OutboxKnown(msgspec.Struct, frozen=True, kw_only=True):
-    """An identifier whose row is there."""
-
-    outbox_id: int
-
-
 ABOUT_THE_EVENT = frozenset({"outbox_id", "kind", "tenant_id", "ts", "value", "created_at"})
 ABOUT_THE_ALERT = tuple(
     name for name in OutboxEvent.__struct_fields__ if name not in ABOUT_THE_EVENT

@@ -76,6 +76,8 @@ def known_parameters(
         if name not in fields:
             offered = ", ".join(sorted(fields)) or "none"
             raise BadRequest(f"{name[:60]}: there is no such parameter here; there are: {offered}.")
+        if "\0" in value:
+            raise BadRequest(f"{name}: must not hold a NUL character.")
         if get_origin(fields[name].annotation) is Literal:
             choices(name, [value], get_args(fields[name].annotation))
 
@@ -150,6 +152,8 @@ def _part(value: int | str, wanted: type) -> Any:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(value))
     if not isinstance(value, wanted) or (isinstance(value, int) and abs(value) >= 2**63):
         raise ValueError("wrong type")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("no text column holds that")
     return value
 
 

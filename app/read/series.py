@@ -63,12 +63,6 @@ class RollupRow(msgspec.Struct, frozen=True, kw_only=True):
         return self.bucket, self.sensor_id, self.metric_id
 
 
-class SeriesCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many (sensor, metric) pairs a selection has."""
-
-    series: int
-
-
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Whose readings, of what; None: all."""
 
