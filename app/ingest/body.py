@@ -5,19 +5,21 @@ while they grow, never after.
 """
 
 import zlib
+from collections.abc import Callable
+from typing import Protocol
 
 import zstandard
 from litestar import Request
 
 from app.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
 
-STEP = 1 << 20
+MOST_MEMBERS = 1_000
 
 
 async def read_body(request: Request, limit: int) -> bytes:  # type: ignore[type-arg]
     """The decompressed body. Raises BodyTooLarge, MalformedBody or UnsupportedMediaType."""
     said = request.headers.get("content-length", "")
-    if said.isdigit() and int(said) > limit:
+    if said.isdecimal() and int(said) > limit:
         raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
@@ -45,41 +47,56 @@ def decompress(raw: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _gunzip(raw: bytes, limit: int) -> bytes:
-    out: list[bytes] = []
-    size = 0
-    rest = raw
     try:
-        while rest:  # a gzip file may have several members
-            inflater = zlib.decompressobj(wbits=31)
-            while not inflater.eof:
-                part = inflater.decompress(rest, STEP)
-                rest = inflater.unconsumed_tail
-                size += len(part)
-                if size > limit:
-                    raise _too_large(limit)
-                out.append(part)
-                if not part and not rest and not inflater.eof:
-                    raise MalformedBody("Content-Encoding: the gzip data ends too early.")
-            rest = inflater.unused_data
+        # deflate unfolds to 1032 times its size at most
+        return _inflate(raw, limit, lambda: zlib.decompressobj(wbits=31), step=1 << 14)
     except zlib.error as exc:
         raise MalformedBody(f"Content-Encoding: the body is no valid gzip ({exc}).") from None
-    return b"".join(out)
 
 
 def _unzstd(raw: bytes, limit: int) -> bytes:
-    out: list[bytes] = []
-    size = 0
+    context = zstandard.ZstdDecompressor(max_window_size=1 << 27)
     try:
-        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
-            raw, read_across_frames=True
-        ) as reader:
-            while part := reader.read(STEP):
-                size += len(part)
-                if size > limit:
-                    raise _too_large(limit)
-                out.append(part)
+        # four bytes of zstd can stand for 128 KiB
+        return _inflate(raw, limit, context.decompressobj, step=1 << 10)
     except zstandard.ZstdError as exc:
         raise MalformedBody(f"Content-Encoding: the body is no valid zstd ({exc}).") from None
+
+
+class _Inflater(Protocol):
+    """What zlib and zstandard agree on."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _inflate(raw: bytes, limit: int, make: Callable[[], _Inflater], *, step: int) -> bytes:
+    """Decompress member by member, `step` bytes at a time so that no step can unfold far."""
+    out: list[bytes] = []
+    size = at = members = 0
+    while at < len(raw):
+        members += 1
+        if members > MOST_MEMBERS:  # each costs time, however empty it is
+            raise MalformedBody(
+                f"Content-Encoding: more than {MOST_MEMBERS} compressed members; send one."
+            )
+        inflater = make()
+        while not inflater.eof:
+            piece = raw[at : at + step]
+            if not piece:
+                raise MalformedBody("Content-Encoding: the compressed data ends too early.")
+            part = inflater.decompress(piece)
+            at += len(piece)
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            out.append(part)
+        at -= len(inflater.unused_data)
     return b"".join(out)
 
 
