@@ -91,16 +91,18 @@ class KeyRing:
 
     def clear(self) -> None:
         """Forget everybody: a key or tenant has changed."""
-        self._known.clear()
+        # a new one: what is being read at this moment is old already and ends up in the old one
+        self._known = {}
 
     async def principal(self, key: str) -> Principal:
         """The caller behind a key. Raises Unauthorized."""
         sha256 = digest(key)
-        hit = self._known.get(sha256)
+        known = self._known
+        hit = known.get(sha256)
         now = time.monotonic()
         if hit is None or now - hit[0] > (self._max_age if hit[1] else 5.0):
-            if len(self._known) >= self._size:
-                self._known.clear()
+            if len(known) >= self._size:
+                known.clear()
             async with (
                 self._pool.connection() as connection,
                 connection.cursor(row_factory=class_row(KeyRow)) as cursor,
@@ -108,7 +110,7 @@ class KeyRing:
                 await cursor.execute(SQL["principal_by_digest"], {"secret_sha256": sha256})
                 row = await cursor.fetchone()
             hit = (now, row.principal() if row else None)
-            self._known[sha256] = hit
+            known[sha256] = hit
         if hit[1] is None:
             raise Unauthorized(
                 "The key is unknown, revoked or expired; create one with `headwater key create`."

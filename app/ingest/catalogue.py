@@ -62,35 +62,45 @@ def normalise_unit(text: str) -> str:
     return " ".join(text.replace("\N{GREEK SMALL LETTER MU}", "u").lower().split())
 
 
+class Memory:
+    """What is remembered between two changes of the catalogue."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, Metric] | None = None
+        self.channels: dict[Channel, Resolved | Refused] = {}
+        self.sensors: dict[tuple[int, str], Sensor] = {}
+        self.unknown: dict[tuple[int, str], float] = {}
+
+
 class Catalogue:
-    """Resolves uids and channels; bounded, shared by all requests of the process."""
+    """Resolves uids and channels; bounded, shared by all requests of the process.
+
+    A request works on one memory to its end: what it reads while the catalogue changes never gets
+    into the next memory, and what it knew is not lost under its hands.
+    """
 
     def __init__(self, pool: AsyncConnectionPool, *, size: int = 1_000_000) -> None:
         self._pool = pool
         self._size = size
-        self.clear()
+        self._memory = Memory()
 
     def clear(self) -> None:
         """Forget everything: the catalogue has changed."""
-        self._metrics: dict[str, Metric] | None = None
-        self._channels: dict[Channel, Resolved | Refused] = {}
-        self._sensors: dict[tuple[int, str], Sensor] = {}
-        self._unknown: dict[tuple[int, str], float] = {}
+        self._memory = Memory()
 
     async def channels(self, wanted: list[Channel]) -> list[Resolved | Refused]:
         """The meaning of each (metric, unit)."""
-        metrics = self._metrics
-        if metrics is None:
+        memory = self._memory
+        if memory.metrics is None:
             async with self._pool.connection() as connection:
-                metrics = await _load_metrics(connection)
-            self._metrics = metrics
+                memory.metrics = await _load_metrics(connection)
         found = []
         for channel in wanted:
-            known = self._channels.get(channel)
+            known = memory.channels.get(channel)
             if known is None:
-                known = _resolve(metrics, *channel)
-                if len(self._channels) < 100_000:  # senders choose these words
-                    self._channels[channel] = known
+                known = _resolve(memory.metrics, *channel)
+                if len(memory.channels) < 100_000:  # senders choose these words
+                    memory.channels[channel] = known
             found.append(known)
         return found
 
@@ -98,20 +108,25 @@ class Catalogue:
         self, tenant_id: int, uids: list[str], *, is_auto_register: bool
     ) -> list[Sensor | None]:
         """The sensor of each uid; None where the tenant has no such sensor."""
+        if len(self._memory.sensors) + len(self._memory.unknown) > self._size:
+            self._memory = Memory()
+        memory = self._memory
         now = time.monotonic()
         missing = [
             uid
             for uid in uids
-            if (tenant_id, uid) not in self._sensors
-            and (is_auto_register or now - self._unknown.get((tenant_id, uid), -60.0) > 5.0)
+            if (tenant_id, uid) not in memory.sensors
+            and (is_auto_register or now - memory.unknown.get((tenant_id, uid), -60.0) > 5.0)
+            and is_uid(uid)
         ]
         if missing:
-            await self._look_up(tenant_id, missing, is_auto_register, now)
-        return [self._sensors.get((tenant_id, uid)) for uid in uids]
+            await self._look_up(memory, tenant_id, missing, is_auto_register)
+        return [memory.sensors.get((tenant_id, uid)) for uid in uids]
 
     async def _look_up(
-        self, tenant_id: int, uids: list[str], is_auto_register: bool, now: float
+        self, memory: Memory, tenant_id: int, uids: list[str], is_auto_register: bool
     ) -> None:
+        now = time.monotonic()
         async with self._pool.connection() as connection:
             found = await sensors_by_uid(connection, tenant_id=tenant_id, uids=uids)
             if is_auto_register and len(found) < len(uids):
@@ -121,14 +136,15 @@ class Catalogue:
                     SQL["sensors_register"], {"tenant_id": tenant_id, "uids": new}
                 )
                 found += await sensors_by_uid(connection, tenant_id=tenant_id, uids=new)
-        if len(self._sensors) + len(found) > self._size:
-            self._sensors.clear()
-        if len(self._unknown) > self._size:
-            self._unknown.clear()
-        self._unknown.update(((tenant_id, uid), now) for uid in uids)
+        memory.unknown.update(((tenant_id, uid), now) for uid in uids)
         for sensor in found:
-            self._sensors[tenant_id, sensor.uid] = sensor
-            self._unknown.pop((tenant_id, sensor.uid), None)
+            memory.sensors[tenant_id, sensor.uid] = sensor
+            memory.unknown.pop((tenant_id, sensor.uid), None)
+
+
+def is_uid(text: str) -> bool:
+    """Whether a sensor can be called so."""
+    return 1 <= len(text) <= 128 and "\0" not in text
 
 
 async def sensors_by_uid(
@@ -136,9 +152,7 @@ async def sensors_by_uid(
 ) -> list[Sensor]:
     """Those of the uids that the tenant has."""
     async with connection.cursor(row_factory=class_row(Sensor)) as cursor:
-        # a NUL can't be in a text column, so no sensor has it in its uid
-        clean = [uid for uid in uids if "\0" not in uid]
-        await cursor.execute(SQL["sensors_by_uid"], {"tenant_id": tenant_id, "uids": clean})
+        await cursor.execute(SQL["sensors_by_uid"], {"tenant_id": tenant_id, "uids": uids})
         return await cursor.fetchall()
 
 

@@ -1,6 +1,6 @@
 """A decoded request: columns in the sender's own words, whatever form the body had."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +46,18 @@ class Columns:
         if mask.any():
             self.rejected.extend(
                 Verdict(i, "rejected", field_name, reason) for i in self.index[mask].tolist()
+            )
+            self.keep(~mask)
+
+    def reject_numbers(
+        self, numbers: NDArray[np.int32], refused: Mapping[int, tuple[str, str]]
+    ) -> None:
+        """Drop the readings whose sensor_no or channel_no (`numbers`) has a (field, reason)."""
+        if refused:
+            mask = np.isin(numbers, list(refused))
+            self.rejected.extend(
+                Verdict(i, "rejected", *refused[number])
+                for i, number in zip(self.index[mask].tolist(), numbers[mask].tolist(), strict=True)
             )
             self.keep(~mask)
 

@@ -95,9 +95,9 @@ def decode_lines(body: bytes, limits: Limits) -> Columns:
 
 def from_items(items: Sequence[Item], limits: Limits) -> Columns:
     """Typed elements, all rows or all columnar."""
+    limits.check(len(items))
     if items and items[0].metrics is not None:
         return _from_columnar(items, limits)
-    limits.check(len(items))
     n = len(items)
     metrics = [item.metric for item in items]
     values = [item.value for item in items]
@@ -143,6 +143,9 @@ class _Parts:
         channel_no = self.channels.setdefault(channel, len(self.channels))
         self.pieces.append((sensor_no, channel_no, ts, value, index))
 
+    def reject(self, index: int, field: str, reason: str) -> None:
+        self.rejected.append(Verdict(index, "rejected", field or None, reason))
+
     def columns(self) -> Columns:
         sizes = [len(piece[2]) for piece in self.pieces]
         return Columns(
@@ -169,7 +172,7 @@ def _from_columnar(items: Sequence[Item], limits: Limits) -> Columns:
     for item in items:
         if item.metrics is None or not isinstance(item.ts, list):
             raise msgspec.ValidationError("mixed rows and columns")
-        limits.check(offset + len(item.ts) * len(item.metrics))
+        limits.check(offset + max(len(item.ts), 1) * len(item.metrics))
         ts, reasons = parse_times(item.ts, limits.precision)
         bad = np.fromiter(reasons, np.int64, len(reasons))
         units = item.units or {}
@@ -195,29 +198,39 @@ def _from_columnar(items: Sequence[Item], limits: Limits) -> Columns:
 def _check_length(sensor: str, metric: str, n_values: int, n_times: int) -> None:
     if n_values != n_times:
         raise MalformedBody(
-            f"metrics.{metric} of sensor {sensor!r} has {n_values} values for {n_times} times; "
+            f"metrics.{metric[:60]} of sensor {sensor[:60]!r} has {n_values} values for {n_times} times; "
             "send null where there is no value."
         )
 
 
 def _loads(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return _parse(body)
     except UnicodeDecodeError as exc:
         raise MalformedBody(f"The body is not valid UTF-8 (byte {exc.start}).") from None
+    except UnicodeEncodeError:
+        raise MalformedBody("A \\u escape of the body is half of a surrogate pair.") from None
     except json.JSONDecodeError as exc:
         raise MalformedBody(
-            f"The body is no complete JSON: {exc.msg} at byte {exc.pos}; {EXPECTED}."
+            f"The body is no complete JSON: {exc.msg} at character {exc.pos}; {EXPECTED}."
         ) from None
     except RecursionError:
         raise MalformedBody(f"The body is nested too deeply; {EXPECTED}.") from None
-    except ValueError as exc:  # an integer of thousands of digits
-        raise MalformedBody(f"The body can't be decoded: {exc}.") from None
+    except ValueError:
+        raise MalformedBody("The body holds an integer of thousands of digits.") from None
+
+
+def _parse(body: bytes) -> Any:
+    """JSON in UTF-8. Raises ValueError of several kinds, RecursionError."""
+    document = json.loads(body.decode("utf-8-sig"))
+    if b"\\u" in body:  # half of a surrogate pair passes json.loads, but nothing after it
+        json.dumps(document, ensure_ascii=False).encode()
+    return document
 
 
 def _line(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return _parse(line)
     except (ValueError, RecursionError):
         return _Broken()
 
@@ -239,6 +252,7 @@ def _elements(document: Any) -> list[Any]:
 
 def from_objects(elements: list[Any], limits: Limits) -> Columns:
     """Elements of unknown make, each bad reading with its own verdict."""
+    limits.check(len(elements))
     parts = _Parts()
     offset = 0
     for element in elements:
@@ -248,7 +262,7 @@ def from_objects(elements: list[Any], limits: Limits) -> Columns:
             limits.check(offset + 1)
             problem = _add_row(parts, element, offset, limits.precision)
             if problem is not None:
-                parts.rejected.append(Verdict(offset, "rejected", *problem))
+                parts.reject(offset, *problem)
             offset += 1
     return parts.columns()
 
@@ -302,16 +316,16 @@ def _add_columnar(parts: _Parts, item: dict[str, Any], offset: int, limits: Limi
     if not isinstance(sensor, str):
         raise MalformedBody("sensor: is missing or no text, in an element with metrics.")
     if not isinstance(times, list):
-        raise MalformedBody(f"ts of sensor {sensor!r}: must be a list of times.")
+        raise MalformedBody(f"ts of sensor {sensor[:60]!r}: must be a list of times.")
     if not isinstance(metrics, dict) or not isinstance(units, dict):
-        raise MalformedBody(f"metrics and units of sensor {sensor!r}: must be objects.")
-    limits.check(offset + len(times) * len(metrics))
+        raise MalformedBody(f"metrics and units of sensor {sensor[:60]!r}: must be objects.")
+    limits.check(offset + max(len(times), 1) * len(metrics))
     ts, reasons = parse_times(times, limits.precision)
     for metric, values in metrics.items():
         unit = units.get(metric)
         if not isinstance(values, list) or not (unit is None or isinstance(unit, str)):
             raise MalformedBody(
-                f"metrics.{metric} of sensor {sensor!r}: must be a list, its unit text."
+                f"metrics.{metric[:60]} of sensor {sensor[:60]!r}: must be a list, its unit text."
             )
         _check_length(sensor, metric, len(values), len(ts))
         good: list[int] = []
@@ -320,11 +334,9 @@ def _add_columnar(parts: _Parts, item: dict[str, Any], offset: int, limits: Limi
                 continue
             problem = value_problem(value)
             if problem is not None:
-                parts.rejected.append(Verdict(offset + position, "rejected", "value", problem))
+                parts.reject(offset + position, "value", problem)
             elif position in reasons:
-                parts.rejected.append(
-                    Verdict(offset + position, "rejected", "ts", reasons[position])
-                )
+                parts.reject(offset + position, "ts", reasons[position])
             else:
                 good.append(position)
         where = np.array(good, dtype=np.int64)
@@ -351,49 +363,53 @@ def decode_flat(body: bytes, limits: Limits, now_us: int) -> Columns:
     Without a time the reading is as old as its arrival. The index counts through the metrics of each
     object in the order sent.
     """
+    elements = _elements(_loads(body))
+    limits.check(len(elements))
     parts = _Parts()
     counter = itertools.count()
-    for element in _elements(_loads(body)):
-        if not isinstance(element, dict):
-            parts.rejected.append(
-                Verdict(
-                    next(counter), "rejected", "", "must be an object with sensor_id and metrics"
-                )
-            )
-            continue
-        measured = [name for name in element if name not in FLAT_OWN]
-        sensor = element.get("sensor_id")
-        if isinstance(sensor, int) and not isinstance(sensor, bool):
-            sensor = str(sensor)
-        time = next((element[k] for k in ("ts", "timestamp", "time") if k in element), None)
-        ts, reasons = (
-            (np.array([now_us], dtype=np.int64), {})
-            if time is None
-            else parse_times([time], limits.precision)
-        )
-        units = element.get("units")
-        units = units if isinstance(units, dict) else {}
-        if not measured:
-            parts.rejected.append(
-                Verdict(next(counter), "rejected", "", 'has no metric, like "pH": 7.2')
-            )
-        for name in measured:
-            index = next(counter)
-            limits.check(index + 1)
-            unit = units.get(name)
-            problem: tuple[str, str] | None
-            if not isinstance(sensor, str):
-                problem = ("sensor_id", "is missing" if sensor is None else "must be text")
-            elif reasons:
-                problem = ("ts", reasons[0])
-            elif unit is not None and not isinstance(unit, str):
-                problem = ("units", "must be text")
-            else:
-                why = value_problem(element[name])
-                problem = (name, why) if why else None
-            if problem:
-                parts.rejected.append(Verdict(index, "rejected", *problem))
-            else:
-                number = np.array([element[name]], dtype=np.float64)
-                parts.add(str(sensor), (name, unit), ts, number, np.array([index], dtype=np.int64))
+    for element in elements:
+        if isinstance(element, dict):
+            _add_flat(parts, element, counter, limits, now_us)
+        else:
+            parts.reject(next(counter), "", "must be an object with sensor_id and metrics")
     return parts.columns()
+
+
+def _add_flat(
+    parts: _Parts,
+    element: dict[str, Any],
+    counter: "itertools.count[int]",
+    limits: Limits,
+    now_us: int,
+) -> None:
+    """Add one object's readings, or their rejections."""
+    measured = [name for name in element if name not in FLAT_OWN]
+    if not measured:
+        parts.reject(next(counter), "", 'has no metric, like "pH": 7.2')
+    sensor = element.get("sensor_id")
+    if isinstance(sensor, int) and not isinstance(sensor, bool):
+        sensor = str(sensor)
+    time = next((element[k] for k in ("ts", "timestamp", "time") if k in element), None)
+    ts, reasons = (
+        (np.array([now_us], dtype=np.int64), {})
+        if time is None
+        else parse_times([time], limits.precision)
+    )
+    units = element.get("units")
+    units = units if isinstance(units, dict) else {}
+    for name in measured:
+        index = next(counter)
+        limits.check(index + 1)
+        unit = units.get(name)
+        why = value_problem(element[name])
+        if not isinstance(sensor, str):
+            parts.reject(index, "sensor_id", "is missing" if sensor is None else "must be text")
+        elif reasons:
+            parts.reject(index, "ts", reasons[0])
+        elif unit is not None and not isinstance(unit, str):
+            parts.reject(index, "units", "must be text")
+        elif why:
+            parts.reject(index, name[:60], why)
+        else:
+            number = np.array([element[name]], dtype=np.float64)
+            parts.add(sensor, (name, unit), ts, number, np.array([index], dtype=np.int64))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from app.identity.permission import Principal
 from app.ingest.batch import Batch
-from app.ingest.catalogue import Catalogue, Refused
+from app.ingest.catalogue import Catalogue, Refused, is_uid
 from app.ingest.columns import Columns
 from app.settings import Settings
 
@@ -39,7 +39,8 @@ async def resolve(
         f"is more than {settings.clock_past_days} days old; set the sensor's clock",
     )
     channel_no = columns.channel_no
-    value = columns.value * factor[channel_no] + shift[channel_no]
+    with np.errstate(over="ignore"):  # refused just below
+        value = columns.value * factor[channel_no] + shift[channel_no]
     is_finite = np.isfinite(value)
     if not is_finite.all():
         columns.reject(~is_finite, "value", "is too large for its unit")
@@ -65,19 +66,22 @@ async def _resolve_sensors(columns: Columns, catalogue: Catalogue, principal: Pr
         is_auto_register=principal.is_auto_register and principal.sensor_ids is None,
     )
     columns.sensor_ids = np.zeros(len(sensors), dtype=np.int64)
-    refused: dict[int, str] = {}
+    refused: dict[int, tuple[str, str]] = {}
     for number, sensor in enumerate(sensors):
-        if sensor is None:
-            uid = columns.sensors[number]
-            refused[number] = f"{uid[:60]!r} is not known in this tenant; register it first"
+        uid = columns.sensors[number]
+        if not is_uid(uid):
+            reason = f"{uid[:60]!r} is no uid: 1 to 128 characters without NUL"
+        elif sensor is None:
+            reason = f"{uid[:60]!r} is not known in this tenant; register it first"
         elif sensor.status == "retired":
-            refused[number] = f"{sensor.uid!r} is retired; activate it or send under another uid"
+            reason = f"{uid!r} is retired; activate it or send under another uid"
         elif principal.sensor_ids is not None and sensor.sensor_id not in principal.sensor_ids:
-            refused[number] = f"the key may not write {sensor.uid!r}; use that sensor's key"
+            reason = f"the key may not write {uid!r}; use that sensor's key"
         else:
             columns.sensor_ids[number] = sensor.sensor_id
-    for number, reason in refused.items():
-        columns.reject(columns.sensor_no == number, "sensor", reason)
+            continue
+        refused[number] = ("sensor", reason)
+    columns.reject_numbers(columns.sensor_no, refused)
 
 
 async def _resolve_channels(
@@ -93,9 +97,10 @@ async def _resolve_channels(
     channels = await catalogue.channels(columns.channels)
     table = np.zeros((len(channels), 4))
     metric_id = np.zeros(len(channels), dtype=np.int16)
+    refused: dict[int, tuple[str, str]] = {}
     for number, channel in enumerate(channels):
         if isinstance(channel, Refused):
-            columns.reject(columns.channel_no == number, channel.field, channel.reason)
+            refused[number] = (channel.field, channel.reason)
         else:
             table[number] = (
                 channel.factor,
@@ -104,4 +109,5 @@ async def _resolve_channels(
                 channel.plausible_max,
             )
             metric_id[number] = channel.metric_id
+    columns.reject_numbers(columns.channel_no, refused)
     return table[:, 0], table[:, 1], metric_id, table[:, 2], table[:, 3]

@@ -36,8 +36,8 @@ def parse_times(values: Sequence[object], precision: str = "s") -> Times:
         if fast is not None:
             return fast, {}
     elif values and all(type(value) is int for value in values):
-        numbers = np.array(values, dtype=np.float64)
-        if numbers.size and np.abs(numbers).max() < LARGEST_SECONDS * 1e6 / unit:
+        largest = LARGEST_SECONDS * 1e6 / unit
+        if all(-largest < value < largest for value in values):  # type: ignore[operator]
             return _scaled(np.array(values, dtype=np.int64), unit), {}
     out = np.zeros(len(values), dtype=np.int64)
     reasons: dict[int, str] = {}
@@ -55,12 +55,15 @@ def _scaled(numbers: NDArray[np.int64], unit: float) -> NDArray[np.int64]:
 
 def _parse_utc_texts(values: Sequence[object]) -> NDArray[np.int64] | None:
     """2026-11-21T02:00:00Z and the same with a fraction, all alike; None for anything else."""
-    try:
-        texts = np.array(values, dtype="S")
-    except (UnicodeEncodeError, ValueError):
-        return None
-    width = texts.dtype.itemsize
+    width = len(str(values[0]))
     if not 20 <= width <= 27 or width == 21:
+        return None
+    # before numpy sees them: it makes every text as wide as the widest
+    if any(type(value) is not str or len(value) != width for value in values):
+        return None
+    try:
+        texts = np.array(values, dtype=f"S{width}")
+    except UnicodeEncodeError:
         return None
     grid = texts.view(np.uint8).reshape(len(texts), width)
     marks = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":", width - 1: "Z"}
@@ -79,7 +82,7 @@ def _parse_utc_texts(values: Sequence[object]) -> NDArray[np.int64] | None:
 
 
 def _parse_one(value: object, precision: str, unit: float) -> int:
-    if isinstance(value, bool) or value is None:
+    if value is None:
         raise ValueError("is missing; send RFC 3339 text or an epoch number")
     if isinstance(value, str):
         try:
@@ -93,10 +96,11 @@ def _parse_one(value: object, precision: str, unit: float) -> int:
         except OverflowError:
             raise ValueError(f"{value[:40]!r} is out of range") from None
         return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-    if isinstance(value, int | float):
-        micros = value * unit
-        if not abs(micros) < LARGEST_SECONDS * 1e6:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) < LARGEST_SECONDS * 1e6 / unit:  # also true of nan; compares any int
             hint = "; add ?precision=ms" if precision == "s" and abs(value) < 1e14 else ""
-            raise ValueError(f"{value} is no epoch time in {precision}{hint}")
-        return int(value * int(unit)) if isinstance(value, int) and unit >= 1 else round(micros)
+            raise ValueError(f"{str(value)[:40]} is no epoch time in {precision}{hint}")
+        if isinstance(value, int) and unit >= 1:
+            return value * int(unit)
+        return round(value * unit)
     raise ValueError("must be RFC 3339 text or an epoch number")

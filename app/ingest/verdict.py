@@ -72,7 +72,7 @@ def reply(
             else Verdict(position, "conflict", "value", CONFLICT_REASON)
             for position, code in zip(index[where].tolist(), codes[where].tolist(), strict=True)
         )
-        verdicts.sort(key=lambda item: item.index)
+    verdicts.sort(key=lambda item: item.index)
     return Reply(
         sent=len(codes) + len(rejected),
         stored=int(count[Code.STORED] + count[Code.LATE]),

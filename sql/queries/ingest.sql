@@ -23,7 +23,6 @@ where s.tenant_id = %(tenant_id)s and s.uid = any(%(uids)s);
 insert into telemetry.sensor (tenant_id, uid, is_auto_registered)
 select %(tenant_id)s, u.uid, true
 from unnest(%(uids)s::text[]) as u (uid)
-where length(u.uid) between 1 and 128
 order by u.uid
 on conflict (tenant_id, uid) do nothing;
 
