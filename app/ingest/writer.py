@@ -117,7 +117,7 @@ class Writer:
             if not submission.done.done():  # whoever asked may be gone
                 group.append(submission)
                 size += len(submission.batch)
-        if not self._waiting:
+        if not self._waiting and not self._is_stopping:  # all writers must see the end
             self._wake.clear()
         return group
 
@@ -181,9 +181,7 @@ class Writer:
             await self._write_colliding(connection, group)
             return
         except psycopg.Error as exc:
-            if isinstance(exc, psycopg.OperationalError) and connection.closed:
-                raise
-            await self._write_alone(connection, group, exc)
+            await self._write_parts(connection, group, exc)
             return
         self._resolve(group, batch, codes)
 
@@ -202,24 +200,30 @@ class Writer:
                 else:
                     codes = await self._store(connection, batch, copy_staged)
             except psycopg.Error as exc:
-                if connection.closed:
-                    raise
-                await self._write_alone(connection, part, exc)
+                await self._write_parts(connection, part, exc)
                 continue
             self._resolve(part, batch, codes)
 
-    async def _write_alone(
+    async def _write_parts(
         self, connection: AsyncConnection, group: list[Submission], cause: psycopg.Error
     ) -> None:
         """The group failed as a whole: each submission for itself, the guilty one fails alone."""
         log.warning("writer_group_failed", sqlstate=cause.sqlstate, error=str(cause).strip())
+        if _is_lost(connection, cause):
+            raise cause
+        if isinstance(cause, psycopg.OperationalError) and not isinstance(
+            cause, psycopg.errors.DeadlockDetected
+        ):
+            # a time-out or a full disk, no reading's fault: parts would fail as the whole did
+            _fail(group, _busy())
+            return
         for submission in group:
             try:
                 codes = await self._store(connection, submission.batch, copy_staged)
             except psycopg.Error as exc:
-                if connection.closed:
+                if _is_lost(connection, exc):
                     raise
-                _fail([submission], exc)
+                _fail([submission], _busy() if isinstance(exc, psycopg.OperationalError) else exc)
                 continue
             self._resolve([submission], submission.batch, codes)
 
@@ -294,6 +298,20 @@ def _away() -> Unavailable:
     return Unavailable(
         "The database can't be reached; send again later, nothing is lost by it.",
         headers={"Retry-After": "2"},
+    )
+
+
+def _is_lost(connection: AsyncConnection, exc: psycopg.Error) -> bool:
+    """Whether the connection is, or is about to be, closed."""
+    return connection.closed or isinstance(
+        exc, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown
+    )
+
+
+def _busy() -> Unavailable:
+    return Unavailable(
+        "The database can't take readings right now; nothing was stored, send again later.",
+        headers={"Retry-After": "5"},
     )
 
 
