@@ -25,14 +25,22 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class ReplayGuard:
-    """One request's key; `recall` before the work, `keep` after it."""
+    """One request's key; `recall` before the work, `keep` after it.
 
-    def __init__(self, pool: AsyncConnectionPool, api_key_id: int, key: str, body: bytes) -> None:
+    `request` is what must be the same when the key comes again: the body and what changes its meaning.
+    """
+
+    def __init__(
+        self, pool: AsyncConnectionPool, api_key_id: int, key: str, *request: bytes
+    ) -> None:
         if not 1 <= len(key) <= 255 or not key.isprintable():
             raise BadRequest("Idempotency-Key: must be 1 to 255 printable characters.")
         self._pool = pool
         self._names = {"api_key_id": api_key_id, "idempotency_key": key}
-        self._sha256 = hashlib.sha256(body).digest()
+        sha256 = hashlib.sha256()
+        for part in request:
+            sha256.update(part)
+        self._sha256 = sha256.digest()
 
     async def recall(self) -> Kept | None:
         """The answer already given. Raises IdempotencyMismatch where it was to another body."""

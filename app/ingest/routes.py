@@ -89,7 +89,11 @@ async def post_readings(request: Request) -> Response[bytes]:  # type: ignore[ty
     guard = None
     if "idempotency-key" in request.headers:
         guard = ReplayGuard(
-            services.pool, principal.api_key_id, request.headers["idempotency-key"], body
+            services.pool,
+            principal.api_key_id,
+            request.headers["idempotency-key"],
+            precision.encode(),
+            body,
         )
         kept = await guard.recall()
         if kept is not None:
