@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, scalar_row
 
@@ -151,10 +151,10 @@ async def get_alerts(
     *,
     wanted_states: Annotated[
         list[str] | None,
-        Parameter(query="state", description=f"{', '.join(STATES)}; default: all but pending."),
+        QueryParameter(name="state", description=f"{', '.join(STATES)}; default: all but pending."),
     ] = None,
     severity: Annotated[
-        list[str] | None, Parameter(query="severity", description="warning, critical or both.")
+        list[str] | None, QueryParameter(name="severity", description="warning, critical or both.")
     ] = None,
     site: Sites = None,
     region: Regions = None,
@@ -162,7 +162,7 @@ async def get_alerts(
     metric: Metrics = None,
     start: From = None,
     end: To = None,
-    limit: Annotated[int, Parameter(query="limit", ge=1, le=10_000)] = 100,
+    limit: Annotated[int, QueryParameter(name="limit", ge=1, le=10_000)] = 100,
     cursor: Cursor = None,
     tenant: Tenant = None,
 ) -> AlertsPage:
@@ -206,7 +206,7 @@ async def get_alerts(
     tags=["alerts"],
     summary="One alert",
 )
-async def get_alert(request: Request[Any, Any, Any], episode_id: int) -> Alert:
+async def get_alert(request: Request[Any, Any, Any], episode_id: FromPath[int]) -> Alert:
     """An alert as it is now."""
     services: Services = request.app.state.services
     async with services.pool.connection() as connection:
@@ -254,7 +254,9 @@ async def decide(
     summary="Acknowledge an alert",
 )
 async def acknowledge(
-    request: Request[Any, Any, Any], episode_id: int, data: Decision | None = None
+    request: Request[Any, Any, Any],
+    episode_id: FromPath[int],
+    data: JSONBody[Decision | None] = None,
 ) -> Alert:
     """Somebody has seen it; 409 where its state does not permit that."""
     return await decide(request, episode_id, "acknowledged", data)
@@ -268,7 +270,9 @@ async def acknowledge(
     summary="Begin to investigate an alert",
 )
 async def investigate(
-    request: Request[Any, Any, Any], episode_id: int, data: Decision | None = None
+    request: Request[Any, Any, Any],
+    episode_id: FromPath[int],
+    data: JSONBody[Decision | None] = None,
 ) -> Alert:
     """Somebody looks into it; 409 where its state does not permit that."""
     return await decide(request, episode_id, "investigating", data)
@@ -282,7 +286,9 @@ async def investigate(
     summary="Resolve an alert",
 )
 async def resolve(
-    request: Request[Any, Any, Any], episode_id: int, data: Decision | None = None
+    request: Request[Any, Any, Any],
+    episode_id: FromPath[int],
+    data: JSONBody[Decision | None] = None,
 ) -> Alert:
     """It is over; a later violating reading opens another one. 409 where it was over already."""
     return await decide(request, episode_id, "resolved", data)
@@ -293,7 +299,7 @@ async def get_old_alerts(
     request: Request[Any, Any, Any],
     *,
     region: Regions = None,
-    limit: Annotated[int, Parameter(query="limit", ge=1, le=10_000)] = 1_000,
+    limit: Annotated[int, QueryParameter(name="limit", ge=1, le=10_000)] = 1_000,
     tenant: Tenant = None,
 ) -> list[OldAlert]:
     """Alerts of a region, newest first, as a plain list."""

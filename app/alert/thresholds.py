@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, delete, get, put
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, scalar_row
 
@@ -158,7 +158,7 @@ async def get_thresholds(
     site: Sites = None,
     sensor: Sensors = None,
     metric: Metrics = None,
-    limit: Annotated[int, Parameter(query="limit", ge=1, le=10_000)] = 1_000,
+    limit: Annotated[int, QueryParameter(name="limit", ge=1, le=10_000)] = 1_000,
     cursor: Cursor = None,
     tenant: Tenant = None,
 ) -> ThresholdsPage:
@@ -188,7 +188,7 @@ async def get_thresholds(
     "/api/v1/thresholds", guards=[known_parameters], tags=["thresholds"], summary="Set a threshold"
 )
 async def put_threshold(
-    request: Request[Any, Any, Any], data: ThresholdInput, tenant: Tenant = None
+    request: Request[Any, Any, Any], data: JSONBody[ThresholdInput], tenant: Tenant = None
 ) -> Threshold:
     """Set a limit for the tenant, a `site` or a `sensor`; later readings are judged by it."""
     services: Services = request.app.state.services
@@ -229,7 +229,7 @@ async def put_threshold(
     tags=["thresholds"],
     summary="Remove a threshold",
 )
-async def delete_threshold(request: Request[Any, Any, Any], threshold_id: int) -> None:
+async def delete_threshold(request: Request[Any, Any, Any], threshold_id: FromPath[int]) -> None:
     """Remove a limit; alerts it raised stay until a person resolves them."""
     services: Services = request.app.state.services
     async with services.pool.connection() as connection:

@@ -13,6 +13,7 @@ import msgspec
 from litestar import MediaType, Request, Response, get
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.params import FromPath
 from litestar.response import Redirect
 from litestar.types import ControllerRouterHandler
 
@@ -91,7 +92,7 @@ async def index() -> Redirect:
 
 
 @get("/docs/assets/{file:path}", include_in_schema=False)
-async def asset(file: Path) -> Response[bytes]:
+async def asset(file: FromPath[Path]) -> Response[bytes]:
     """A file of the page."""
     name = str(file).lstrip("/")
     if name not in ASSETS | OWN_ASSETS:
@@ -116,7 +117,7 @@ async def problems(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 @get("/problems/{slug:str}", tags=["about"], summary="One problem type")
-async def problem(request: Request[Any, Any, Any], slug: str) -> Response[bytes]:
+async def problem(request: Request[Any, Any, Any], slug: FromPath[str]) -> Response[bytes]:
     """What a problem's `type` means and what to do about it."""
     if by_slug(slug) is None:
         raise NotFound(f"There is no problem type {slug[:60]!r}; /problems lists them.")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, WebSocket, get, websocket
 from litestar.exceptions import WebSocketDisconnect
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
 
@@ -29,12 +29,12 @@ TOO_SLOW = 1013
 LARGEST_ID = 2**63 - 1
 
 Severities = Annotated[
-    list[str] | None, Parameter(query="severity", description="warning, critical or both.")
+    list[str] | None, QueryParameter(name="severity", description="warning, critical or both.")
 ]
 Since = Annotated[
     int | None,
-    Parameter(
-        query="since",
+    QueryParameter(
+        name="since",
         description="Replay what came after this event first (`resume` of the last one received).",
         ge=0,
         le=LARGEST_ID,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
@@ -28,7 +28,7 @@ from app.services import Services
 SQL = queries("read")
 STATUSES = ("active", "maintenance", "retired")
 
-Limit = Annotated[int, Parameter(query="limit", ge=1, le=10_000, description="Most rows.")]
+Limit = Annotated[int, QueryParameter(name="limit", ge=1, le=10_000, description="Most rows.")]
 
 
 class SensorRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,9 +172,11 @@ async def get_sensors(
     site: Sites = None,
     region: Regions = None,
     status: Annotated[
-        list[str] | None, Parameter(query="status", description="active, maintenance, retired.")
+        list[str] | None, QueryParameter(name="status", description="active, maintenance, retired.")
     ] = None,
-    q: Annotated[str | None, Parameter(query="q", description="Part of the uid or title.")] = None,
+    q: Annotated[
+        str | None, QueryParameter(name="q", description="Part of the uid or title.")
+    ] = None,
     limit: Limit = 1_000,
     cursor: Cursor = None,
     tenant: Tenant = None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
@@ -101,7 +101,7 @@ async def get_latest(
     sensor: Sensors = None,
     site: Sites = None,
     metric: Metrics = None,
-    limit: Annotated[int, Parameter(query="limit", ge=1, le=100_000)] = 10_000,
+    limit: Annotated[int, QueryParameter(name="limit", ge=1, le=100_000)] = 10_000,
     cursor: Cursor = None,
     tenant: Tenant = None,
 ) -> LatestPage:
@@ -149,7 +149,7 @@ async def get_latest(
 async def get_sensors_latest(
     request: Request[Any, Any, Any],
     *,
-    sensor_id: Annotated[str, Parameter(query="sensor_id", description="The sensor's uid.")],
+    sensor_id: Annotated[str, QueryParameter(name="sensor_id", description="The sensor's uid.")],
     tenant: Tenant = None,
 ) -> dict[str, Any]:
     """One object: sensor_id, timestamp of the newest reading, and each metric's newest value."""

@@ -33,7 +33,7 @@ class MetricName(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
 
 
-async def tenant_by_slug(connection: AsyncConnection, *, slug: str) -> int | None:
+async def tenant_id_by_slug(connection: AsyncConnection, *, slug: str) -> int | None:
     """The tenant's identifier."""
     async with connection.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(SQL["tenant_id_by_slug"], {"slug": slug})

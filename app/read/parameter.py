@@ -12,49 +12,49 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from psycopg import AsyncConnection
 
 from app.errors import BadRequest, NotFound
 from app.identity.permission import Principal
 from app.ingest.times import parse_times
-from app.read.lookup import tenant_by_slug
+from app.read.lookup import tenant_id_by_slug
 
 ALWAYS_KNOWN = frozenset({"access_token"})
 NO_PARAMETERS = frozenset({"request", "socket", "data"})
 
 Sensors = Annotated[
     list[str] | None,
-    Parameter(query="sensor", description="Sensor uids; repeat it or separate by commas."),
+    QueryParameter(name="sensor", description="Sensor uids; repeat it or separate by commas."),
 ]
 Sites = Annotated[
     list[str] | None,
-    Parameter(query="site", description="Site codes; repeat it or separate by commas."),
+    QueryParameter(name="site", description="Site codes; repeat it or separate by commas."),
 ]
 Metrics = Annotated[
     list[str] | None,
-    Parameter(
-        query="metric",
+    QueryParameter(
+        name="metric",
         description="Metric codes or aliases (ph, temp, 00400); repeat it or separate by commas.",
     ),
 ]
 Regions = Annotated[
     list[str] | None,
-    Parameter(query="region", description="Regions; repeat it or separate by commas."),
+    QueryParameter(name="region", description="Regions; repeat it or separate by commas."),
 ]
 Tenant = Annotated[
-    str | None, Parameter(query="tenant", description="Tenant slug; only for super admins.")
+    str | None, QueryParameter(name="tenant", description="Tenant slug; only for super admins.")
 ]
 From = Annotated[
     str | None,
-    Parameter(query="from", description="Begin, inclusive: RFC 3339 or epoch seconds."),
+    QueryParameter(name="from", description="Begin, inclusive: RFC 3339 or epoch seconds."),
 ]
 To = Annotated[
-    str | None, Parameter(query="to", description="End, exclusive: RFC 3339 or epoch seconds.")
+    str | None, QueryParameter(name="to", description="End, exclusive: RFC 3339 or epoch seconds.")
 ]
 Cursor = Annotated[
     str | None,
-    Parameter(query="cursor", description="`next_cursor` of the previous page."),
+    QueryParameter(name="cursor", description="`next_cursor` of the previous page."),
 ]
 
 
@@ -66,7 +66,7 @@ def known_parameters(
     Raises BadRequest that says what there is.
     """
     fields = {
-        getattr(field.kwarg_definition, "query", None) or name: field
+        getattr(field.kwarg_definition, "name", None) or name: field
         for name, field in handler.parsed_fn_signature.parameters.items()
         if name not in NO_PARAMETERS and name not in connection.path_params
     }
@@ -168,7 +168,7 @@ async def tenant_scope(
     """The tenant whose data the caller sees now; None: all. Raises NotFound."""
     if slug is None:
         return principal.tenant_id
-    tenant_id = await tenant_by_slug(connection, slug=slug)
+    tenant_id = await tenant_id_by_slug(connection, slug=slug)
     if tenant_id is None or principal.tenant_id not in (None, tenant_id):
         raise NotFound(f"tenant: there is no tenant {slug[:60]!r} here.")
     return tenant_id

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from app.errors import BadRequest
@@ -67,16 +67,16 @@ EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 Resolution = Annotated[
     Literal["auto", "raw", "1m", "1h", "1d"],
-    Parameter(
-        query="resolution",
+    QueryParameter(
+        name="resolution",
         description="auto: raw up to a day, then the finest rollup with at most 2,000 points.",
     ),
 ]
 Fill = Annotated[
     Literal["none", "null", "previous", "linear"],
-    Parameter(query="fill", description="What empty buckets of a rollup get as `avg`."),
+    QueryParameter(name="fill", description="What empty buckets of a rollup get as `avg`."),
 ]
-Limit = Annotated[int, Parameter(query="limit", ge=1, le=MAX_LIMIT, description="Most rows.")]
+Limit = Annotated[int, QueryParameter(name="limit", ge=1, le=MAX_LIMIT, description="Most rows.")]
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
