@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.ingest.band import BandTable
+
 COPY_READING = (
     "copy telemetry.reading (sensor_id, ts, value, metric_id, quality) from stdin (format binary)"
 )
@@ -56,6 +58,9 @@ class Batch:
     value: NDArray[np.float64]
     """In the metric's stored unit."""
     quality: NDArray[np.int16]
+    band: NDArray[np.int32] | None = None
+    """The line of `bands` that is each reading's sensor's."""
+    bands: BandTable | None = None
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -64,7 +69,7 @@ class Batch:
         """The readings under the mask."""
         return Batch(
             self.sensor_id[mask], self.metric_id[mask], self.ts[mask], self.value[mask],
-            self.quality[mask],
+            self.quality[mask], None if self.band is None else self.band[mask], self.bands,
         )  # fmt: skip
 
     def copy_readings(self) -> bytes:
@@ -106,4 +111,12 @@ def join(batches: list[Batch]) -> Batch:
         np.concatenate([b.ts for b in batches]),
         np.concatenate([b.value for b in batches]),
         np.concatenate([b.quality for b in batches]),
+        *_joined_bands(batches),
     )
+
+
+def _joined_bands(batches: list[Batch]) -> tuple[NDArray[np.int32] | None, BandTable | None]:
+    """The common bands; none where the batches were resolved before and after a change of rules."""
+    bands = batches[0].bands
+    lines = [b.band for b in batches if b.band is not None and b.bands is bands]
+    return (np.concatenate(lines), bands) if len(lines) == len(batches) else (None, None)

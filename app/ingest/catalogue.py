@@ -54,6 +54,7 @@ class Sensor(msgspec.Struct, frozen=True):
     uid: str
     sensor_id: int
     status: str
+    site_id: int | None
 
 
 def normalise_unit(text: str) -> str:

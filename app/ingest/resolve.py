@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.identity.permission import Principal
+from app.ingest.band import BandTable
 from app.ingest.batch import Batch
 from app.ingest.catalogue import Catalogue, Refused, is_uid
 from app.ingest.columns import Columns
@@ -15,7 +16,11 @@ NOT_EVALUATED, FAIL = 2, 4
 
 
 async def resolve(
-    columns: Columns, catalogue: Catalogue, principal: Principal, settings: Settings
+    columns: Columns,
+    catalogue: Catalogue,
+    principal: Principal,
+    settings: Settings,
+    bands: BandTable | None,
 ) -> tuple[Batch, NDArray[np.bool_]]:
     """The batch to write and which of its readings are late, shape (n,).
 
@@ -23,7 +28,7 @@ async def resolve(
     batch, reading by reading.
     """
     assert principal.tenant_id is not None
-    await _resolve_sensors(columns, catalogue, principal)
+    line = await _resolve_sensors(columns, catalogue, principal, bands)
     factor, shift, metric_id, low, high = await _resolve_channels(columns, catalogue)
 
     now_us = time.time_ns() // 1000
@@ -54,11 +59,16 @@ async def resolve(
         quality=np.where(
             (value < low[channel_no]) | (value > high[channel_no]), FAIL, NOT_EVALUATED
         ).astype(np.int16),
+        band=None if line is None else line[columns.sensor_no],
+        bands=bands,
     )
     return batch, columns.ts < now_us - settings.late_after_seconds * 1_000_000
 
 
-async def _resolve_sensors(columns: Columns, catalogue: Catalogue, principal: Principal) -> None:
+async def _resolve_sensors(
+    columns: Columns, catalogue: Catalogue, principal: Principal, bands: BandTable | None
+) -> NDArray[np.int32] | None:
+    """The line of `bands` of each of the columns' sensors, shape (sensors,)."""
     assert principal.tenant_id is not None
     sensors = await catalogue.sensors(
         principal.tenant_id,
@@ -66,6 +76,7 @@ async def _resolve_sensors(columns: Columns, catalogue: Catalogue, principal: Pr
         is_auto_register=principal.is_auto_register and principal.sensor_ids is None,
     )
     columns.sensor_ids = np.zeros(len(sensors), dtype=np.int64)
+    line = None if bands is None else np.zeros(len(sensors), dtype=np.int32)
     refused: dict[int, tuple[str, str]] = {}
     for number, sensor in enumerate(sensors):
         uid = columns.sensors[number]
@@ -79,9 +90,12 @@ async def _resolve_sensors(columns: Columns, catalogue: Catalogue, principal: Pr
             reason = f"the key may not write {uid!r}; use that sensor's key"
         else:
             columns.sensor_ids[number] = sensor.sensor_id
+            if bands is not None and line is not None:
+                line[number] = bands.line_of(principal.tenant_id, sensor.site_id, sensor.sensor_id)
             continue
         refused[number] = ("sensor", reason)
     columns.reject_numbers(columns.sensor_no, refused)
+    return line
 
 
 async def _resolve_channels(

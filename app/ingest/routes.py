@@ -55,7 +55,9 @@ async def store(
         raise Forbidden("A super admin's key belongs to no tenant; write with a key of the tenant.")
     if not len(columns.index) and not columns.rejected:
         raise EmptyBatch("The body holds no reading; send at least one.")
-    batch, is_late = await resolve(columns, services.catalogue, principal, services.settings)
+    batch, is_late = await resolve(
+        columns, services.catalogue, principal, services.settings, services.writer.bands.table
+    )
     codes = await services.writer.submit(batch)
     codes[(codes == Code.STORED) & is_late] = Code.LATE
     result = reply(codes, columns.index, columns.rejected, is_minimal=is_minimal)

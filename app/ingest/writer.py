@@ -12,35 +12,27 @@ Invariants
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import LiteralString
 
 import numpy as np
 import psycopg
 import structlog
-from numpy.typing import NDArray
 from psycopg import AsyncConnection
 
-from app.db.pool import connect
-from app.db.queries import queries
 from app.errors import Unavailable
-from app.ingest.batch import COPY_CANDIDATE, COPY_READING, COPY_STAGED, Batch, join
+from app.ingest.band import BandKeeper
+from app.ingest.batch import Batch, join
 from app.ingest.latest import LatestKeeper
+from app.ingest.link import Codes, Link, copy_staged, copy_straight
 from app.ingest.verdict import Code
 from app.settings import Settings
 
 log = structlog.get_logger()
-SQL = queries("ingest")
 
 GROUP_READINGS = 50_000
 """Readings that go in one transaction at most, unless one submission has more."""
 SMALL = 1_000
 """Submissions below this many readings share the other road."""
-DAY_US = 86_400_000_000
-
-Codes = NDArray[np.uint8]
-Road = Callable[[AsyncConnection, Batch], Awaitable[Codes]]
 
 
 @dataclass
@@ -60,6 +52,7 @@ class Writer:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
+        self.bands = BandKeeper()
         self.latest = LatestKeeper(settings.ingest_database_url)
         self.queued_readings = 0
         self.connected = 0
@@ -122,7 +115,7 @@ class Writer:
         return group
 
     async def _run(self) -> None:
-        connection: AsyncConnection | None = None
+        link: Link | None = None
         while True:
             await self._wake.wait()
             group = self._take()
@@ -132,60 +125,49 @@ class Writer:
                 continue
             for attempt in (1, 2):
                 try:
-                    if connection is None:
-                        connection = await self._open()
-                    await self._write(connection, group)
+                    if link is None:
+                        link = await self._open()
+                    await self._write(link, group)
                     break
                 except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as exc:
                     log.warning("writer_lost_connection", error=str(exc).strip(), attempt=attempt)
-                    await self._close(connection)
-                    connection = None
+                    await self._close(link)
+                    link = None
                     if attempt == 2:
                         _fail(group, _away())
                         await asyncio.sleep(0.2)
                 except Exception as exc:
                     log.exception("writer_failed")
-                    await self._close(connection)
-                    connection = None
+                    await self._close(link)
+                    link = None
                     _fail(group, exc)
                     break
-        await self._close(connection)
+        await self._close(link)
 
-    async def _open(self) -> AsyncConnection:
-        connection = await connect(
-            self._settings.ingest_database_url, application="headwater-writer"
-        )
-        try:
-            await connection.execute(
-                "select set_config('lock_timeout', '10s', false),"
-                " set_config('statement_timeout', '60s', false)"
-            )
-            await connection.execute(SQL["staged_table"])
-        except BaseException:
-            await connection.close()
-            raise
+    async def _open(self) -> Link:
+        link = await Link.open(self._settings.ingest_database_url, self.bands)
         self.connected += 1
-        return connection
+        return link
 
-    async def _close(self, connection: AsyncConnection | None) -> None:
-        if connection is not None:
+    async def _close(self, link: Link | None) -> None:
+        if link is not None:
             self.connected -= 1
-            await connection.close()
+            await link.connection.close()
 
-    async def _write(self, connection: AsyncConnection, group: list[Submission]) -> None:
+    async def _write(self, link: Link, group: list[Submission]) -> None:
         """Write a group by the quickest road that works; every future is resolved or failed."""
         batch = join([submission.batch for submission in group])
         try:
-            codes = await self._store(connection, batch, copy_straight)
+            codes = await link.store(batch, copy_straight)
         except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected):
-            await self._write_colliding(connection, group)
+            await self._write_colliding(link, group)
             return
         except psycopg.Error as exc:
-            await self._write_parts(connection, group, exc)
+            await self._write_parts(link, group, exc)
             return
         self._resolve(group, batch, codes)
 
-    async def _write_colliding(self, connection: AsyncConnection, group: list[Submission]) -> None:
+    async def _write_colliding(self, link: Link, group: list[Submission]) -> None:
         """Something in the group is stored already: small submissions together, big ones alone."""
         small = [s for s in group if len(s.batch) < SMALL]
         big = [s for s in group if len(s.batch) >= SMALL]
@@ -194,22 +176,20 @@ class Writer:
             try:
                 if part is not small and len(group) > 1:
                     try:
-                        codes = await self._store(connection, batch, copy_straight)
+                        codes = await link.store(batch, copy_straight)
                     except psycopg.errors.UniqueViolation:
-                        codes = await self._store(connection, batch, copy_staged)
+                        codes = await link.store(batch, copy_staged)
                 else:
-                    codes = await self._store(connection, batch, copy_staged)
+                    codes = await link.store(batch, copy_staged)
             except psycopg.Error as exc:
-                await self._write_parts(connection, part, exc)
+                await self._write_parts(link, part, exc)
                 continue
             self._resolve(part, batch, codes)
 
-    async def _write_parts(
-        self, connection: AsyncConnection, group: list[Submission], cause: psycopg.Error
-    ) -> None:
+    async def _write_parts(self, link: Link, group: list[Submission], cause: psycopg.Error) -> None:
         """The group failed as a whole: each submission for itself, the guilty one fails alone."""
         log.warning("writer_group_failed", sqlstate=cause.sqlstate, error=str(cause).strip())
-        if _is_lost(connection, cause):
+        if _is_lost(link.connection, cause):
             raise cause
         if isinstance(cause, psycopg.OperationalError) and not isinstance(
             cause, psycopg.errors.DeadlockDetected
@@ -219,24 +199,13 @@ class Writer:
             return
         for submission in group:
             try:
-                codes = await self._store(connection, submission.batch, copy_staged)
+                codes = await link.store(submission.batch, copy_staged)
             except psycopg.Error as exc:
-                if _is_lost(connection, exc):
+                if _is_lost(link.connection, exc):
                     raise
                 _fail([submission], _busy() if isinstance(exc, psycopg.OperationalError) else exc)
                 continue
             self._resolve([submission], submission.batch, codes)
-
-    async def _store(self, connection: AsyncConnection, batch: Batch, road: Road) -> Codes:
-        """One transaction: readings, their evaluation, the log. Returns after COMMIT."""
-        async with connection.transaction():
-            codes = await road(connection, batch)
-            stored = codes == Code.STORED
-            fresh = batch if stored.all() else batch.where(stored)
-            if len(fresh):
-                await copy(connection, COPY_CANDIDATE, fresh.copy_candidates())
-                await log_ingest(connection, fresh.ts)
-        return codes
 
     def _resolve(self, group: list[Submission], batch: Batch, codes: Codes) -> None:
         """Hand out the verdicts of a committed group."""
@@ -247,51 +216,6 @@ class Writer:
             if not submission.done.done():
                 submission.done.set_result(codes[start:end])
             start = end
-
-
-async def copy(connection: AsyncConnection, statement: LiteralString, data: bytes) -> None:
-    """One COPY of one prebuilt buffer."""
-    async with connection.cursor() as cursor, cursor.copy(statement) as stream:
-        await stream.write(data)
-
-
-async def copy_straight(connection: AsyncConnection, batch: Batch) -> Codes:
-    """The common road: all are new. Raises UniqueViolation where one is not."""
-    await copy(connection, COPY_READING, batch.copy_readings())
-    return np.zeros(len(batch), dtype=np.uint8)
-
-
-async def copy_staged(connection: AsyncConnection, batch: Batch) -> Codes:
-    """The other road: store what is new, compare the rest with what is stored."""
-    await copy(connection, COPY_STAGED, batch.copy_staged())
-    codes = np.full(len(batch), Code.CONFLICT, dtype=np.uint8)
-    cursor = await connection.execute(SQL["staged_store"])
-    stored = np.array([row[0] for row in await cursor.fetchall()], dtype=np.int64)
-    codes[stored] = Code.STORED
-    others = np.flatnonzero(codes != Code.STORED)
-    if others.size:
-        cursor = await connection.execute(SQL["staged_compare"], {"nos": others.tolist()})
-        for number, is_same in await cursor.fetchall():
-            if is_same:
-                codes[number] = Code.DUPLICATE
-    return codes
-
-
-async def log_ingest(connection: AsyncConnection, ts: NDArray[np.int64]) -> None:
-    """Note which stretch of which UTC days has new readings."""
-    days, numbers = np.unique(ts // DAY_US, return_inverse=True)
-    first = np.full(len(days), np.iinfo(np.int64).max)
-    last = np.full(len(days), np.iinfo(np.int64).min)
-    np.minimum.at(first, numbers, ts)
-    np.maximum.at(last, numbers, ts)
-    await connection.execute(
-        SQL["log_ingest"],
-        {
-            "first_us": first.tolist(),
-            "last_us": last.tolist(),
-            "reading_count": np.bincount(numbers, minlength=len(days)).tolist(),
-        },
-    )
 
 
 def _away() -> Unavailable:

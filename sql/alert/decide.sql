@@ -1,3 +1,5 @@
+-- requires: alert/watch.sql
+--
 -- What people decide about an alert.
 
 create or replace function alert.decide(
@@ -47,6 +49,9 @@ begin
         v_episode.tenant_id, v_episode.site_id, v_episode.episode_id, p_state, v_episode.severity,
         coalesce(v_episode.resolved_at, now()), v_episode.peak
     );
+    update alert.watch as w
+    set version = w.version + 1
+    where p_state = 'resolved' and w.bucket = alert.bucket_of(v_episode.sensor_id);
     perform pg_notify('alert_raised', '');
     return v_episode;
 end;

@@ -1,5 +1,6 @@
 -- requires: alert/judge.sql
 -- requires: alert/rules_for.sql
+-- requires: alert/watch.sql
 --
 -- From a batch of candidates to episodes and outbox, in the writer's transaction.
 --
@@ -262,7 +263,7 @@ begin
     -- 256 buckets, not one lock a sensor: the server's lock table is finite.
     perform pg_advisory_xact_lock(7201, bucket.no)
     from (
-        select distinct hashint8(s.sensor_id) & 255 as no
+        select distinct alert.bucket_of(s.sensor_id)::integer as no
         from unnest(v_sensor_ids) as s (sensor_id)
         order by 1
     ) as bucket;
@@ -336,6 +337,15 @@ begin
         where o.state = 'resolved'
     ) as k;
     get diagnostics v_count = row_count;
+
+    -- writers that remember which sensors have an unresolved episode have to look again
+    update alert.watch as w
+    set version = w.version + 1
+    where w.bucket in (
+        select alert.bucket_of(o.sensor_id)
+        from unnest(v_outcomes) as o
+        where (o.episode_id is null) <> (o.state in ('resolved', 'dropped'))
+    );
 
     if v_event_count + v_count > 0 then
         perform pg_notify('alert_raised', '');

@@ -31,7 +31,7 @@ grant insert, update on identity.tenant, identity.api_key, telemetry.site, telem
     to headwater_app;
 grant insert, delete on identity.api_key_sensor to headwater_app;
 grant insert, update, delete on alert.threshold to headwater_app;
-grant update on alert.episode to headwater_app;
+grant update on alert.episode, alert.watch to headwater_app;
 grant insert, delete on alert.outbox to headwater_app;
 grant insert, truncate on alert.candidate to headwater_app;
 grant insert, delete on telemetry.ingest_reply to headwater_app;
@@ -44,7 +44,9 @@ grant select, insert on telemetry.reading to headwater_ingest;
 grant select, insert, update on telemetry.latest_reading to headwater_ingest;
 grant insert on telemetry.ingest_log to headwater_ingest;
 grant insert on alert.candidate to headwater_ingest;
-grant execute on function telemetry.repair_latest() to headwater_ingest;
+grant execute on function
+    telemetry.repair_latest(), alert.changed_since(smallint[], bigint[]), alert.bands()
+to headwater_ingest;
 
 -- people's SQL and dashboards
 grant usage on schema analytics to headwater_analyst, headwater_grafana;

@@ -15,7 +15,7 @@ from telemetry.metric as m
 order by m.metric_id;
 
 -- name: sensors_by_uid
-select s.uid, s.sensor_id, s.status
+select s.uid, s.sensor_id, s.status, s.site_id
 from telemetry.sensor as s
 where s.tenant_id = %(tenant_id)s and s.uid = any(%(uids)s);
 
@@ -68,14 +68,22 @@ join telemetry.reading as r
     on r.ts = s.ts and r.sensor_id = s.sensor_id and r.metric_id = s.metric_id
 where s.no = any(%(nos)s);
 
--- name: log_ingest
-insert into telemetry.ingest_log (first_ts, last_ts, reading_count)
-select
-    timestamptz 'epoch' + l.first_us * interval '1 microsecond',
-    timestamptz 'epoch' + l.last_us * interval '1 microsecond',
-    l.reading_count
-from unnest(%(first_us)s::bigint[], %(last_us)s::bigint[], %(reading_count)s::integer[])
-    as l (first_us, last_us, reading_count);
+-- name: log_and_watch
+with logged as (
+    insert into telemetry.ingest_log (first_ts, last_ts, reading_count)
+    select
+        timestamptz 'epoch' + l.first_us * interval '1 microsecond',
+        timestamptz 'epoch' + l.last_us * interval '1 microsecond',
+        l.reading_count
+    from unnest(%(first_us)s::bigint[], %(last_us)s::bigint[], %(reading_count)s::integer[])
+        as l (first_us, last_us, reading_count)
+)
+select c.bucket, c.version, c.sensor_ids
+from alert.changed_since(%(buckets)s::smallint[], %(versions)s::bigint[]) as c;
+
+-- name: bands
+select b.tenant_id, b.site_id, b.sensor_id, b.metric_id, b.low, b.high
+from alert.bands() as b;
 
 -- name: latest_put
 insert into telemetry.latest_reading (sensor_id, metric_id, ts, value, quality)

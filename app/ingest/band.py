@@ -1,0 +1,140 @@
+"""Which readings can no rule care about?
+
+A reading that violates no limit and whose sensor has no unresolved episode changes nothing in schema
+alert, so it need not go through the candidates' door. The database publishes both halves of the proof:
+bands (alert.bands) and the sensors with unresolved episodes by bucket (alert.changed_since). A writer
+remembers them with their versions and asks in every transaction whether they still hold; what it can't
+prove is a candidate: slower, never wrong.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+BUCKETS = 256
+RULES = -1
+"""The bucket whose version is that of the thresholds."""
+
+Row = tuple[int | None, int | None, int | None, int, float, float]
+"""tenant_id, site_id, sensor_id, metric_id, low, high."""
+
+
+class BandTable:
+    """The bands of one version of the thresholds; places with the same limits share a line."""
+
+    def __init__(self, version: int, rows: Iterable[Row]) -> None:
+        self.version = version
+        self._scopes: dict[tuple[int | None, int | None, int | None], list[Row]] = {}
+        width = 1
+        for row in rows:
+            self._scopes.setdefault(row[:3], []).append(row)
+            width = max(width, row[3] + 1)
+        self._lines: dict[tuple[tuple[int | None, int | None, int | None], ...], int] = {}
+        # grown by doubling; every line beyond the last is empty
+        self.low: NDArray[np.float64] = np.full((1, width), -np.inf)
+        self.high: NDArray[np.float64] = np.full((1, width), np.inf)
+
+    def line_of(self, tenant_id: int, site_id: int | None, sensor_id: int) -> int:
+        """The line in `low` and `high` for a sensor: the narrowest of all scopes it could be in."""
+        scopes = [
+            scope
+            for scope in (
+                (None, None, None),
+                (tenant_id, None, None),
+                (tenant_id, site_id, None),
+                (tenant_id, None, sensor_id),
+            )
+            if scope in self._scopes
+        ]
+        key = tuple(dict.fromkeys(scopes))
+        line = self._lines.get(key)
+        if line is None:
+            line = len(self._lines)
+            if line >= len(self.low):
+                self.low = np.vstack([self.low, np.full_like(self.low, -np.inf)])
+                self.high = np.vstack([self.high, np.full_like(self.high, np.inf)])
+            for scope in key:
+                for _, _, _, metric_id, low, high in self._scopes[scope]:
+                    self.low[line, metric_id] = max(self.low[line, metric_id], low)
+                    self.high[line, metric_id] = min(self.high[line, metric_id], high)
+            self._lines[key] = line
+        return line
+
+    def is_outside(
+        self,
+        line: NDArray[np.int32],
+        metric_id: NDArray[np.int16],
+        value: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Whether each value violates a limit that could apply; all of shape (n,)."""
+        width = self.low.shape[1]
+        cell = line * width + np.minimum(metric_id, width - 1)
+        outside: NDArray[np.bool_] = (value < self.low.ravel()[cell]) | (
+            value > self.high.ravel()[cell]
+        )
+        if metric_id.max(initial=0) >= width:  # a metric beyond the table has no rule
+            outside &= metric_id < width
+        return outside
+
+
+class BandKeeper:
+    """The process's present table; replaced as a whole, so that a request keeps the one it used."""
+
+    def __init__(self) -> None:
+        self.table: BandTable | None = None
+
+
+@dataclass
+class Watch:
+    """What one writer connection remembers of unresolved episodes."""
+
+    versions: NDArray[np.int64] = field(
+        default_factory=lambda: np.full(BUCKETS, -1, dtype=np.int64)
+    )
+    rules_version: int = -1
+    _by_bucket: dict[int, list[int]] = field(default_factory=dict)
+    _sensor_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def question(self, sensor_id: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+        """Buckets and versions to ask for, before these sensors' readings are judged."""
+        buckets = np.flatnonzero(np.bincount(sensor_id & (BUCKETS - 1), minlength=BUCKETS))
+        return (
+            [RULES, *buckets.tolist()],
+            [self.rules_version, *self.versions[buckets].tolist()],
+        )
+
+    def learn(self, changes: list[tuple[int, int, list[int]]]) -> None:
+        """Take in what the database says has changed."""
+        if not changes:
+            return
+        for bucket, version, sensor_ids in changes:
+            if bucket == RULES:
+                self.rules_version = version
+            else:
+                self.versions[bucket] = version
+                self._by_bucket[bucket] = sensor_ids
+        self._sensor_ids = np.array(
+            [sensor_id for ids in self._by_bucket.values() for sensor_id in ids], dtype=np.int64
+        )
+
+    def candidates(
+        self,
+        table: BandTable | None,
+        line: NDArray[np.int32] | None,
+        sensor_id: NDArray[np.int64],
+        metric_id: NDArray[np.int16],
+        value: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Which readings a rule could care about, shape (n,); all where the bands are of old."""
+        if table is None or line is None or table.version != self.rules_version:
+            return np.ones(len(value), dtype=np.bool_)
+        found = table.is_outside(line, metric_id, value)
+        concerned = self._sensor_ids
+        if found.any():
+            # all that an affected sensor sent, or the evaluation must look into the stored readings
+            concerned = np.concatenate([concerned, np.unique(sensor_id[found])])
+        if concerned.size:
+            found |= np.isin(sensor_id, concerned)
+        return found
