@@ -179,4 +179,6 @@ def _resolve(metrics: dict[str, Metric], name: str, unit: str | None) -> Resolve
         if entry[0] is None:
             return Refused("unit", f"{unit[:40]!r} is ambiguous for {metric.code}: {entry[2]}")
         factor, shift = entry[0], entry[1]
+    # -0.0 added changes no value, not even a negative zero
+    shift = shift or -0.0
     return Resolved(metric.metric_id, factor, shift, metric.plausible_min, metric.plausible_max)

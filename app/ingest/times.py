@@ -86,7 +86,8 @@ def _parse_one(value: object, precision: str, unit: float) -> int:
         raise ValueError("is missing; send RFC 3339 text or an epoch number")
     if isinstance(value, str):
         try:
-            moment = datetime.fromisoformat(value.strip().upper())
+            # it would stop reading at a NUL
+            moment = datetime.fromisoformat(value.strip().upper().replace("\0", "NUL"))
         except ValueError:
             raise ValueError(f"{value[:40]!r} is not RFC 3339, like 2026-11-21T02:00:00Z") from None
         if len(value) < 11 or moment.tzinfo is None:
