@@ -138,7 +138,9 @@ class Tenant:
             self.keys[role] = self.make_key(role)
         return self.keys[role]
 
-    def make_sensor(self, uid: str = "s1", *, site_id: int | None = None, status: str = "active") -> int:
+    def make_sensor(
+        self, uid: str = "s1", *, site_id: int | None = None, status: str = "active"
+    ) -> int:
         """A registered sensor's id."""
         ((sensor_id,),) = self.api.sql(
             "insert into telemetry.sensor (tenant_id, site_id, uid, status)"
@@ -203,7 +205,9 @@ class Tenant:
         )
 
 
-def row(value: Any = 7.2, ts: Any = None, sensor: str = "s1", metric: str = "ph", **more: Any) -> Any:
+def row(
+    value: Any = 7.2, ts: Any = None, sensor: str = "s1", metric: str = "ph", **more: Any
+) -> Any:
     """One reading as a row; now unless said otherwise."""
     when = now() if ts is None else ts
     return {"sensor": sensor, "ts": when, "metric": metric, "value": value} | more

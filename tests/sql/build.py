@@ -52,7 +52,9 @@ class World:
             uid,
         )["sensor_id"]
 
-    def make_threshold(self, metric: str = "ph", side: str = "high", limit: float = 8, **more: Any) -> int:
+    def make_threshold(
+        self, metric: str = "ph", side: str = "high", limit: float = 8, **more: Any
+    ) -> int:
         """A tenant-wide warning unless said otherwise; its id."""
         columns = {
             "tenant_id": self.tenant_id,
@@ -68,16 +70,22 @@ class World:
             *columns.values(),
         )["threshold_id"]
 
-    def write(self, sensor_id: int, readings: list[tuple[float, float]], metric: str = "ph") -> None:
+    def write(
+        self, sensor_id: int, readings: list[tuple[float, float]], metric: str = "ph"
+    ) -> None:
         """Store (minute, value) readings and judge them, in one transaction, as the writer does."""
         rows = [(sensor_id, at(minute), value, METRIC[metric]) for minute, value in readings]
         with self.db.transaction(), self.db.cursor() as cursor:
             for table in ("telemetry.reading", "alert.candidate"):
-                with cursor.copy(f"copy {table} (sensor_id, ts, value, metric_id) from stdin") as copy:
+                with cursor.copy(
+                    f"copy {table} (sensor_id, ts, value, metric_id) from stdin"
+                ) as copy:
                     for row in rows:
                         copy.write_row(row)
 
-    def store_only(self, sensor_id: int, readings: list[tuple[float, float]], metric: str = "ph") -> None:
+    def store_only(
+        self, sensor_id: int, readings: list[tuple[float, float]], metric: str = "ph"
+    ) -> None:
         """Store readings by another door: nobody judges them."""
         with self.db.cursor() as cursor:
             cursor.executemany(

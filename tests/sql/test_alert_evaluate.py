@@ -184,7 +184,9 @@ def test_acknowledged_alert_stays_acknowledged_until_clear(world: World) -> None
     sensor = world.make_sensor()
     world.write(sensor, [(0, 9)])
     episode = world.one("select episode_id from alert.episode")["episode_id"]
-    world.all("select alert.decide(%s, %s, 'acknowledged', 'ann', 'on my way')", episode, world.tenant_id)
+    world.all(
+        "select alert.decide(%s, %s, 'acknowledged', 'ann', 'on my way')", episode, world.tenant_id
+    )
     world.write(sensor, [(1, 9.2)])
     assert [e[2] for e in world.episodes()] == ["acknowledged"]
     world.write(sensor, [(2, 7)])
