@@ -32,12 +32,19 @@ class BandTable:
             self._scopes.setdefault(row[:3], []).append(row)
             width = max(width, row[3] + 1)
         self._lines: dict[tuple[tuple[int | None, int | None, int | None], ...], int] = {}
+        self._known: dict[tuple[int, int | None], int] = {}
         # grown by doubling; every line beyond the last is empty
         self.low: NDArray[np.float64] = np.full((1, width), -np.inf)
         self.high: NDArray[np.float64] = np.full((1, width), np.inf)
 
     def line_of(self, tenant_id: int, site_id: int | None, sensor_id: int) -> int:
         """The line in `low` and `high` for a sensor: the narrowest of all scopes it could be in."""
+        line = self._known.get((sensor_id, site_id))
+        if line is None:
+            line = self._known[sensor_id, site_id] = self._look_up(tenant_id, site_id, sensor_id)
+        return line
+
+    def _look_up(self, tenant_id: int, site_id: int | None, sensor_id: int) -> int:
         scopes = [
             scope
             for scope in (

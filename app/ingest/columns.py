@@ -1,7 +1,8 @@
 """A decoded request: columns in the sender's own words, whatever form the body had."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,10 +63,11 @@ class Columns:
             self.keep(~mask)
 
 
-def numbered(items: Sequence[object]) -> tuple[list[object], NDArray[np.int32]]:
+T = TypeVar("T", bound=Hashable)
+
+
+def numbered(items: Sequence[T]) -> tuple[list[T], NDArray[np.int32]]:
     """Distinct items in order of appearance, and each item's number among them."""
-    numbers: dict[object, int] = {}
-    out = np.fromiter(
-        (numbers.setdefault(item, len(numbers)) for item in items), np.int32, len(items)
-    )
-    return list(numbers), out
+    distinct = list(dict.fromkeys(items))
+    numbers = dict(zip(distinct, range(len(distinct)), strict=True))
+    return distinct, np.fromiter(map(numbers.__getitem__, items), np.int32, len(items))

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import MalformedBody, TooManyReadings
-from app.ingest.columns import Channel, Columns, numbered
+from app.ingest.columns import Channel, Columns
+from app.ingest.rows import ROW, ROWS, Row, columns_of
 from app.ingest.times import parse_times
 from app.ingest.verdict import Verdict
 
@@ -23,14 +24,11 @@ Time = str | int | float
 
 
 class Item(msgspec.Struct):
-    """One element of a body: a reading, or one sensor's columns."""
+    """One sensor's columns."""
 
     sensor: str
-    ts: Time | list[Time]
-    metric: str | None = None
-    value: float | None = None
-    unit: str | None = None
-    metrics: dict[str, list[float | None]] | None = None
+    ts: list[Time]
+    metrics: dict[str, list[float | None]]
     units: dict[str, str] | None = None
 
 
@@ -41,9 +39,16 @@ class Wrapped(msgspec.Struct):
     readings: list[Item] | None = None
 
 
+class WrappedRows(msgspec.Struct):
+    """Rows under a name."""
+
+    readings: list[Row]
+
+
 ITEM = msgspec.json.Decoder(Item)
 ITEMS = msgspec.json.Decoder(list[Item])
 WRAPPED = msgspec.json.Decoder(Wrapped)
+WRAPPED_ROWS = msgspec.json.Decoder(WrappedRows)
 
 EXPECTED = (
     'expected a list of readings like [{"sensor":"uid","ts":"2026-11-21T02:00:00Z","metric":"ph",'
@@ -69,54 +74,45 @@ class Limits(msgspec.Struct, frozen=True):
 
 def decode_json(body: bytes, limits: Limits) -> Columns:
     """A JSON body. Raises MalformedBody, TooManyReadings."""
-    first = body.lstrip()[:1]
     try:
-        if first == b"[":
-            items = ITEMS.decode(body)
-        else:
-            wrapped = WRAPPED.decode(body)
-            items = wrapped.series if wrapped.series is not None else wrapped.readings  # type: ignore[assignment]
-            if items is None:
-                items = [ITEM.decode(body)]
-        return from_items(items, limits)
+        if b'"metrics"' in body:
+            return _from_columnar(_items(body), limits)
+        found = ROWS.decode(body) if body.lstrip()[:1] == b"[" else _rows(body)
+        limits.check(len(found))
+        return columns_of(found, limits.precision)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return from_objects(_elements(_loads(body)), limits)
+
+
+def _items(body: bytes) -> list[Item]:
+    if body.lstrip()[:1] == b"[":
+        return ITEMS.decode(body)
+    wrapped = WRAPPED.decode(body)
+    if wrapped.series is not None:
+        return wrapped.series
+    return [ITEM.decode(body)] if wrapped.readings is None else wrapped.readings
+
+
+def _rows(body: bytes) -> list[Row]:
+    """One reading, or a list of them under a name."""
+    try:
+        return [ROW.decode(body)]
+    except msgspec.ValidationError:
+        return WRAPPED_ROWS.decode(body).readings
 
 
 def decode_lines(body: bytes, limits: Limits) -> Columns:
     """NDJSON: one reading, or one sensor's columns, a line."""
     try:
-        return from_items(ITEM.decode_lines(body), limits)
+        if b'"metrics"' in body:
+            return _from_columnar(ITEM.decode_lines(body), limits)
+        rows = ROW.decode_lines(body)
+        limits.check(len(rows))
+        return columns_of(rows, limits.precision)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         lines = [line for line in body.split(b"\n") if line.strip()]
         limits.check(len(lines))
         return from_objects([_line(line) for line in lines], limits)
-
-
-def from_items(items: Sequence[Item], limits: Limits) -> Columns:
-    """Typed elements, all rows or all columnar."""
-    limits.check(len(items))
-    if items and items[0].metrics is not None:
-        return _from_columnar(items, limits)
-    n = len(items)
-    metrics = [item.metric for item in items]
-    values = [item.value for item in items]
-    if None in metrics or None in values:
-        raise msgspec.ValidationError("rows need metric and value")  # the lenient road says which
-    sensors, sensor_no = numbered([item.sensor for item in items])
-    channels, channel_no = numbered([(item.metric, item.unit) for item in items])
-    ts, reasons = parse_times([item.ts for item in items], limits.precision)
-    columns = Columns(
-        sensors=sensors,  # type: ignore[arg-type]
-        channels=channels,  # type: ignore[arg-type]
-        sensor_no=sensor_no,
-        channel_no=channel_no,
-        ts=ts,
-        value=np.array(values, dtype=np.float64),
-        index=np.arange(n, dtype=np.int64),
-    )
-    _drop_bad_times(columns, reasons)
-    return columns
 
 
 class _Parts:
@@ -167,11 +163,10 @@ class _Parts:
 
 
 def _from_columnar(items: Sequence[Item], limits: Limits) -> Columns:
+    limits.check(len(items))
     parts = _Parts()
     offset = 0
     for item in items:
-        if item.metrics is None or not isinstance(item.ts, list):
-            raise msgspec.ValidationError("mixed rows and columns")
         limits.check(offset + max(len(item.ts), 1) * len(item.metrics))
         ts, reasons = parse_times(item.ts, limits.precision)
         bad = np.fromiter(reasons, np.int64, len(reasons))
@@ -344,14 +339,6 @@ def _add_columnar(parts: _Parts, item: dict[str, Any], offset: int, limits: Limi
         parts.add(sensor, (metric, unit), ts[where], numbers, where + offset)
         offset += len(ts)
     return offset
-
-
-def _drop_bad_times(columns: Columns, reasons: dict[int, str]) -> None:
-    if reasons:
-        columns.rejected.extend(Verdict(i, "rejected", "ts", why) for i, why in reasons.items())
-        keep = np.ones(len(columns.ts), dtype=np.bool_)
-        keep[list(reasons)] = False
-        columns.keep(keep)
 
 
 FLAT_OWN = frozenset({"sensor_id", "ts", "timestamp", "time", "units"})

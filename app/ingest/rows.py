@@ -1,0 +1,57 @@
+"""The fast road for rows: JSON readings of the expected types, column by column.
+
+Anything unexpected raises msgspec.MsgspecError and the body takes the lenient road (decode.py). What a
+gateway repeats in every row (sensor, metric, unit, often the time) is looked at once per distinct value.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from app.ingest.columns import Columns, numbered
+from app.ingest.times import parse_times
+from app.ingest.verdict import Verdict
+
+
+class Row(msgspec.Struct, gc=False):
+    """One reading."""
+
+    sensor: str
+    ts: str | int | float
+    metric: str
+    value: float
+    unit: str | None = None
+
+
+ROW = msgspec.json.Decoder(Row)
+ROWS = msgspec.json.Decoder(list[Row])
+
+
+def columns_of(rows: Sequence[Row], precision: str) -> Columns:
+    """The rows as columns; those without a valid time are rejected."""
+    n = len(rows)
+    sensors, sensor_no = numbered([row.sensor for row in rows])
+    metrics = [row.metric for row in rows]
+    units = [row.unit for row in rows]
+    if units.count(None) == n:
+        names, channel_no = numbered(metrics)
+        channels = [(name, None) for name in names]
+    else:
+        channels, channel_no = numbered(list(zip(metrics, units, strict=True)))  # type: ignore[assignment]
+    ts, reasons = parse_times([row.ts for row in rows], precision)
+    columns = Columns(
+        sensors=sensors,
+        channels=channels,  # type: ignore[arg-type]
+        sensor_no=sensor_no,
+        channel_no=channel_no,
+        ts=ts,
+        value=np.array([row.value for row in rows], dtype=np.float64),
+        index=np.arange(n, dtype=np.int64),
+    )
+    if reasons:
+        columns.rejected.extend(Verdict(i, "rejected", "ts", why) for i, why in reasons.items())
+        keep = np.ones(n, dtype=np.bool_)
+        keep[list(reasons)] = False
+        columns.keep(keep)
+    return columns
