@@ -14,9 +14,7 @@ from app.ingest.band import BandTable
 COPY_READING = (
     "copy telemetry.reading (sensor_id, ts, value, metric_id, quality) from stdin (format binary)"
 )
-COPY_STAGED = (
-    "copy pg_temp.staged (sensor_id, ts, value, metric_id, quality, no) from stdin (format binary)"
-)
+COPY_STAGED = "copy pg_temp.staged (sensor_id, ts, value, metric_id, no) from stdin (format binary)"
 COPY_CANDIDATE = "copy alert.candidate (sensor_id, ts, value, metric_id) from stdin (format binary)"
 
 # microseconds from 1970 to 2000, where PostgreSQL's clock begins
@@ -32,7 +30,7 @@ _CANDIDATE = [
     ("l4", ">i4"), ("metric_id", ">i2"),
 ]  # fmt: skip
 _READING = [*_CANDIDATE, ("l5", ">i4"), ("quality", ">i2")]
-_STAGED = [*_READING, ("l6", ">i4"), ("no", ">i4")]
+_STAGED = [*_CANDIDATE, ("l5", ">i4"), ("no", ">i4")]
 
 
 def _template(layout: list[tuple[str, str]]) -> NDArray[np.void]:

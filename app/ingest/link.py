@@ -10,7 +10,7 @@ from typing import LiteralString
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, errors
 
 from app.db.pool import connect
 from app.db.queries import queries
@@ -20,13 +20,15 @@ from app.ingest.verdict import Code
 
 SQL = queries("ingest")
 DAY_US = 86_400_000_000
+ATTEMPTS = 5
+"""How often a batch is tried that others write, too."""
 
 Codes = NDArray[np.uint8]
 Road = Callable[[AsyncConnection, Batch], Awaitable[Codes]]
 
 
 class Link:
-    """A connection, what it remembers, and `store`."""
+    """A connection and what it remembers."""
 
     def __init__(self, connection: AsyncConnection, bands: BandKeeper) -> None:
         self.connection = connection
@@ -48,7 +50,14 @@ class Link:
             raise
         return cls(connection, bands)
 
-    async def store(self, batch: Batch, road: Road) -> Codes:
+    async def store_new(self, batch: Batch) -> Codes | None:
+        """Store a batch that is probably all new; None, and nothing is stored, where it is not."""
+        try:
+            return await self._store(batch, copy_straight)
+        except (errors.UniqueViolation, errors.DeadlockDetected):
+            return None
+
+    async def _store(self, batch: Batch, road: Road) -> Codes:
         """One transaction: readings, log, candidates. Returns after COMMIT."""
         async with self.connection.transaction():
             codes = await road(self.connection, batch)
@@ -63,6 +72,19 @@ class Link:
                         self.connection, COPY_CANDIDATE, fresh.where(candidate).copy_candidates()
                     )
         return codes
+
+    async def store_colliding(self, batch: Batch) -> Codes:
+        """Store a batch of which something is stored already.
+
+        Whoever stores the same reading at the same time wins, and is seen at the next attempt.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self._store(batch, copy_apart)
+            except (errors.UniqueViolation, errors.DeadlockDetected):
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
 
     async def _log_and_look(self, batch: Batch) -> None:
         """Log the batch; learn what has changed since this connection last asked."""
@@ -97,20 +119,59 @@ async def copy_straight(connection: AsyncConnection, batch: Batch) -> Codes:
     return np.zeros(len(batch), dtype=np.uint8)
 
 
-async def copy_staged(connection: AsyncConnection, batch: Batch) -> Codes:
-    """The other road: store what is new, compare the rest with what is stored."""
-    await copy(connection, COPY_STAGED, batch.copy_staged())
-    codes = np.full(len(batch), Code.CONFLICT, dtype=np.uint8)
-    cursor = await connection.execute(SQL["staged_store"])
-    stored = np.array([row[0] for row in await cursor.fetchall()], dtype=np.int64)
-    codes[stored] = Code.STORED
-    others = np.flatnonzero(codes != Code.STORED)
-    if others.size:
-        cursor = await connection.execute(SQL["staged_compare"], {"nos": others.tolist()})
-        for number, is_same in await cursor.fetchall():
-            if is_same:
-                codes[number] = Code.DUPLICATE
+async def copy_apart(connection: AsyncConnection, batch: Batch) -> Codes:
+    """The other road: look which are stored already, store the rest.
+
+    Raises UniqueViolation where another transaction stores the same reading meanwhile.
+    """
+    codes = await known(connection, batch)
+    new = np.flatnonzero(codes == Code.STORED)
+    first = first_of_each(batch.where(codes == Code.STORED))
+    is_again = first != np.arange(len(new))
+    if is_again.any():  # the same reading twice in one batch: the first one counts
+        again, of = new[is_again], new[first[is_again]]
+        codes[again] = np.where(
+            batch.value[again] == batch.value[of], Code.DUPLICATE, Code.CONFLICT
+        )
+    fresh = batch.where(codes == Code.STORED)
+    if len(fresh):
+        await copy(connection, COPY_READING, fresh.copy_readings())
     return codes
+
+
+async def known(connection: AsyncConnection, batch: Batch) -> Codes:
+    """DUPLICATE or CONFLICT for each reading that is stored, STORED for each that is not yet."""
+    codes = np.full(len(batch), Code.STORED, dtype=np.uint8)
+    await copy(connection, COPY_STAGED, batch.copy_staged())
+    # one index probe a reading; any other join would read all there is in the batch's span of time
+    await connection.execute(SQL["staged_plan_begin"])
+    for first_us, last_us, _ in zip(*stretches(batch.ts), strict=True):
+        cursor = await connection.execute(
+            SQL["staged_known"],
+            {"first_us": first_us, "last_us": last_us},
+            prepare=False,
+            binary=True,
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        codes[row[0]] = Code.DUPLICATE
+        codes[row[1]] = Code.CONFLICT
+    await connection.execute(SQL["staged_plan_end"])
+    return codes
+
+
+def first_of_each(batch: Batch) -> NDArray[np.intp]:
+    """For each reading the position of the first with the same sensor, metric and time."""
+    order = np.lexsort((batch.metric_id, batch.sensor_id, batch.ts))  # stable
+    is_new = np.ones(len(order), dtype=np.bool_)
+    is_new[1:] = (
+        (np.diff(batch.ts[order]) != 0)
+        | (np.diff(batch.sensor_id[order]) != 0)
+        | (np.diff(batch.metric_id[order]) != 0)
+    )
+    first = np.empty_like(order)
+    first[order] = order[np.maximum.accumulate(np.where(is_new, np.arange(len(order)), 0))]
+    return first
 
 
 def stretches(ts: NDArray[np.int64]) -> tuple[list[int], list[int], list[int]]:

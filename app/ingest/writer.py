@@ -2,8 +2,8 @@
 
 Invariants
 - A submission's future resolves only after COMMIT, with one verdict for each reading.
-- The common road is one COPY into the hypertable. Only a unique violation takes the other: a temporary
-  table and ON CONFLICT DO NOTHING. Big submissions take it one by one, small ones together.
+- The common road is one COPY into the hypertable. Only a unique violation takes the other, which
+  looks first what is stored. Big submissions take it one by one, small ones together.
 - One submission's failure is not its neighbours': a group that fails is tried again in parts.
 - What waits is bounded in readings; beyond that `submit` raises Unavailable and nothing is kept.
 - A lost connection is made anew; what was in flight is written again, which is safe because every
@@ -23,7 +23,7 @@ from app.errors import Unavailable
 from app.ingest.band import BandKeeper
 from app.ingest.batch import Batch, join
 from app.ingest.latest import LatestKeeper
-from app.ingest.link import Codes, Link, copy_staged, copy_straight
+from app.ingest.link import Codes, Link
 from app.ingest.verdict import Code
 from app.settings import Settings
 
@@ -158,14 +158,14 @@ class Writer:
         """Write a group by the quickest road that works; every future is resolved or failed."""
         batch = join([submission.batch for submission in group])
         try:
-            codes = await link.store(batch, copy_straight)
-        except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected):
-            await self._write_colliding(link, group)
-            return
+            codes = await link.store_new(batch)
         except psycopg.Error as exc:
             await self._write_parts(link, group, exc)
             return
-        self._resolve(group, batch, codes)
+        if codes is None:
+            await self._write_colliding(link, group)
+        else:
+            self._resolve(group, batch, codes)
 
     async def _write_colliding(self, link: Link, group: list[Submission]) -> None:
         """Something in the group is stored already: small submissions together, big ones alone."""
@@ -174,13 +174,11 @@ class Writer:
         for part in [*([small] if small else []), *([s] for s in big)]:
             batch = join([submission.batch for submission in part])
             try:
-                if part is not small and len(group) > 1:
-                    try:
-                        codes = await link.store(batch, copy_straight)
-                    except psycopg.errors.UniqueViolation:
-                        codes = await link.store(batch, copy_staged)
-                else:
-                    codes = await link.store(batch, copy_staged)
+                codes = None
+                if part is not small and len(group) > 1:  # perhaps only its neighbour collides
+                    codes = await link.store_new(batch)
+                if codes is None:
+                    codes = await link.store_colliding(batch)
             except psycopg.Error as exc:
                 await self._write_parts(link, part, exc)
                 continue
@@ -199,7 +197,7 @@ class Writer:
             return
         for submission in group:
             try:
-                codes = await link.store(submission.batch, copy_staged)
+                codes = await link.store_colliding(submission.batch)
             except psycopg.Error as exc:
                 if _is_lost(link.connection, exc):
                     raise

@@ -42,31 +42,25 @@ create temporary table if not exists staged (
     ts timestamptz not null,
     value double precision not null,
     metric_id smallint not null,
-    quality smallint not null,
     no integer not null
 ) on commit delete rows;
 
--- name: staged_store
-with stored as (
-    insert into telemetry.reading (sensor_id, ts, value, metric_id, quality)
-    select s.sensor_id, s.ts, s.value, s.metric_id, s.quality
-    from pg_temp.staged as s
-    order by s.ts, s.sensor_id, s.metric_id, s.no
-    on conflict (ts, sensor_id, metric_id) do nothing
-    returning ts, sensor_id, metric_id
-)
-select min(s.no) as no
-from stored as r
-join pg_temp.staged as s
-    on s.ts = r.ts and s.sensor_id = r.sensor_id and s.metric_id = r.metric_id
-group by r.ts, r.sensor_id, r.metric_id;
+-- name: staged_plan_begin
+select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
 
--- name: staged_compare
-select s.no, r.value = s.value as is_same
+-- name: staged_known
+select
+    coalesce(array_agg(s.no) filter (where r.value = s.value), '{}') as same_nos,
+    coalesce(array_agg(s.no) filter (where r.value <> s.value), '{}') as other_nos
 from pg_temp.staged as s
 join telemetry.reading as r
     on r.ts = s.ts and r.sensor_id = s.sensor_id and r.metric_id = s.metric_id
-where s.no = any(%(nos)s);
+-- said as constants, so that the planner leaves all other chunks out
+where r.ts >= timestamptz 'epoch' + %(first_us)s * interval '1 microsecond'
+    and r.ts <= timestamptz 'epoch' + %(last_us)s * interval '1 microsecond';
+
+-- name: staged_plan_end
+select set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true);
 
 -- name: log_and_watch
 with logged as (
