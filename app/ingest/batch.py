@@ -59,12 +59,14 @@ class Batch:
     band: NDArray[np.int32] | None = None
     """The line of `bands` that is each reading's sensor's."""
     bands: BandTable | None = None
+    newest: NDArray[np.intp] | None = None
+    """Positions of the newest reading of each datastream; None: not known."""
 
     def __len__(self) -> int:
         return len(self.ts)
 
-    def where(self, mask: NDArray[np.bool_]) -> "Batch":
-        """The readings under the mask."""
+    def where(self, mask: NDArray[np.bool_] | NDArray[np.intp]) -> "Batch":
+        """The readings under the mask, or at these positions."""
         return Batch(
             self.sensor_id[mask], self.metric_id[mask], self.ts[mask], self.value[mask],
             self.quality[mask], None if self.band is None else self.band[mask], self.bands,
@@ -110,7 +112,20 @@ def join(batches: list[Batch]) -> Batch:
         np.concatenate([b.value for b in batches]),
         np.concatenate([b.quality for b in batches]),
         *_joined_bands(batches),
+        _joined_newest(batches),
     )
+
+
+def _joined_newest(batches: list[Batch]) -> NDArray[np.intp] | None:
+    """Positions in the joined batch; a datastream may come from several."""
+    parts = []
+    offset = 0
+    for batch in batches:
+        if batch.newest is None:
+            return None
+        parts.append(batch.newest + offset)
+        offset += len(batch)
+    return np.concatenate(parts)
 
 
 def _joined_bands(batches: list[Batch]) -> tuple[NDArray[np.int32] | None, BandTable | None]:

@@ -6,6 +6,7 @@ the next one that starts.
 """
 
 import asyncio
+import time
 
 import numpy as np
 import psycopg
@@ -48,7 +49,7 @@ class LatestKeeper:
     def note(self, batch: Batch) -> None:
         """These readings are committed."""
         if len(batch):
-            self._noted.append(batch)
+            self._noted.append(batch if batch.newest is None else batch.where(batch.newest))
             self._notes += 1
             self._wake.set()
 
@@ -79,16 +80,18 @@ class LatestKeeper:
                         self._wake.set()
                     while True:
                         await self._wake.wait()
+                        began = time.monotonic()
                         await self._put(connection)
-                        await self._pause()
+                        # a fifth of the time at most, however many datastreams there are
+                        await self._pause(max(self._interval, 4 * (time.monotonic() - began)))
             except (psycopg.Error, OSError) as exc:
                 log.warning("latest_lost_connection", error=str(exc).strip())
                 await asyncio.sleep(0.5)
 
-    async def _pause(self) -> None:
+    async def _pause(self, seconds: float) -> None:
         """Let batches gather, unless somebody waits for them."""
         try:
-            async with asyncio.timeout(self._interval):
+            async with asyncio.timeout(seconds):
                 await self._hurry.wait()
         except TimeoutError:
             return

@@ -61,8 +61,23 @@ async def resolve(
         ).astype(np.int16),
         band=None if line is None else line[columns.sensor_no],
         bands=bands,
+        newest=_newest_of_each(columns),
     )
     return batch, columns.ts < now_us - settings.late_after_seconds * 1_000_000
+
+
+def _newest_of_each(columns: Columns) -> NDArray[np.intp] | None:
+    """Positions of the newest reading of each datastream; None where finding them costs too much."""
+    n_streams = len(columns.sensors) * len(columns.channels)
+    if n_streams > 4 * len(columns.ts) + 1000:
+        return None
+    stream = columns.sensor_no * len(columns.channels) + columns.channel_no
+    position = np.arange(len(stream))
+    if (np.diff(columns.ts) < 0).any():
+        position = np.argsort(columns.ts, kind="stable")
+    newest = np.full(n_streams, -1, dtype=np.intp)
+    newest[stream[position]] = position  # of several the last one stays
+    return newest[newest >= 0]
 
 
 async def _resolve_sensors(
