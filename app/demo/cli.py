@@ -1,11 +1,13 @@
 """`headwater demo`."""
 
 import asyncio
+import shutil
 
 import click
 import msgspec
 
 from app.demo.run import Report, run_demo
+from app.demo.seed import TENANT
 from app.paths import STATE
 
 REPORT = STATE / "demo-report.json"
@@ -35,6 +37,7 @@ def show(report: Report, *, keep: bool) -> None:
     """The report for people."""
     r, a = report.readings, report.alerts
     latency = a["latency_ms"]
+    headwater = "headwater" if shutil.which("headwater") else ".venv/bin/headwater"
     lines = [
         "",
         f"TimescaleDB {report.edition} edition, Citus {report.citus or 'not installed'}",
@@ -57,8 +60,13 @@ def show(report: Report, *, keep: bool) -> None:
         "",
         f"API            {report.urls['api']}",
         f"documentation  {report.urls['docs']}",
-        "running; `headwater dev down` stops it"
-        if keep
-        else "stopped; `make demo KEEP=1` leaves it running",
+        *(
+            (
+                f"key to look    {headwater} key create --tenant {TENANT} --role operator",
+                f"Running; `{headwater} dev down` stops it.",
+            )
+            if keep
+            else ("Stopped; `make demo KEEP=1` leaves it running.",)
+        ),
     ]
-    click.echo("\n".join(line for line in lines if line is not None))
+    click.echo("\n".join(lines))
