@@ -40,7 +40,7 @@ def response(problem: errors.Problem, path: str) -> Response[bytes]:
         content=msgspec.json.encode(problem.body(path)),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
-        headers=problem.headers,
+        headers=({"WWW-Authenticate": "Bearer"} if problem.status == 401 else {}) | problem.headers,
     )
 
 
@@ -56,6 +56,8 @@ def to_problem(exc: Exception) -> errors.Problem:
         kind = BY_STATUS.get(exc.status_code)
         if kind is not None:
             return kind(str(exc.detail) or kind.title, headers=dict(exc.headers or {}))
+    if isinstance(exc, RecursionError):
+        return errors.MalformedBody("The body is nested too deeply.")
     if isinstance(exc, psycopg.errors.QueryCanceled):
         return errors.Unavailable(
             "The query took too long; ask for a shorter span or a coarser rollup.",

@@ -38,6 +38,7 @@ STATES = ("pending", *RAISED)
 SEVERITIES = ("warning", "critical")
 LARGEST_ID = 2**63 - 1
 NOTE_LENGTH = 4_000
+MAX_BODY_BYTES = 65_536
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,7 +163,9 @@ async def get_alerts(
     metric: Metrics = None,
     start: From = None,
     end: To = None,
-    limit: Annotated[int, QueryParameter(name="limit", ge=1, le=10_000)] = 100,
+    limit: Annotated[
+        int, QueryParameter(name="limit", ge=1, le=10_000, description="Most rows.")
+    ] = 100,
     cursor: Cursor = None,
     tenant: Tenant = None,
 ) -> AlertsPage:
@@ -249,6 +252,7 @@ async def decide(
 @post(
     "/api/v1/alerts/{episode_id:int}/acknowledge",
     status_code=200,
+    request_max_body_size=MAX_BODY_BYTES,
     guards=[known_parameters],
     tags=["alerts"],
     summary="Acknowledge an alert",
@@ -265,6 +269,7 @@ async def acknowledge(
 @post(
     "/api/v1/alerts/{episode_id:int}/investigate",
     status_code=200,
+    request_max_body_size=MAX_BODY_BYTES,
     guards=[known_parameters],
     tags=["alerts"],
     summary="Begin to investigate an alert",
@@ -281,6 +286,7 @@ async def investigate(
 @post(
     "/api/v1/alerts/{episode_id:int}/resolve",
     status_code=200,
+    request_max_body_size=MAX_BODY_BYTES,
     guards=[known_parameters],
     tags=["alerts"],
     summary="Resolve an alert",
@@ -299,7 +305,9 @@ async def get_old_alerts(
     request: Request[Any, Any, Any],
     *,
     region: Regions = None,
-    limit: Annotated[int, QueryParameter(name="limit", ge=1, le=10_000)] = 1_000,
+    limit: Annotated[
+        int, QueryParameter(name="limit", ge=1, le=10_000, description="Most rows.")
+    ] = 1_000,
     tenant: Tenant = None,
 ) -> list[OldAlert]:
     """Alerts of a region, newest first, as a plain list."""

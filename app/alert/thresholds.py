@@ -35,6 +35,7 @@ from app.services import Services
 
 SQL = queries("alert")
 LARGEST_ID = 2**63 - 1
+MAX_BODY_BYTES = 65_536
 LONGEST_SECONDS = 366 * 86_400.0
 
 
@@ -158,7 +159,9 @@ async def get_thresholds(
     site: Sites = None,
     sensor: Sensors = None,
     metric: Metrics = None,
-    limit: Annotated[int, QueryParameter(name="limit", ge=1, le=10_000)] = 1_000,
+    limit: Annotated[
+        int, QueryParameter(name="limit", ge=1, le=10_000, description="Most rows.")
+    ] = 1_000,
     cursor: Cursor = None,
     tenant: Tenant = None,
 ) -> ThresholdsPage:
@@ -185,7 +188,11 @@ async def get_thresholds(
 
 
 @put(
-    "/api/v1/thresholds", guards=[known_parameters], tags=["thresholds"], summary="Set a threshold"
+    "/api/v1/thresholds",
+    request_max_body_size=MAX_BODY_BYTES,
+    guards=[known_parameters],
+    tags=["thresholds"],
+    summary="Set a threshold",
 )
 async def put_threshold(
     request: Request[Any, Any, Any], data: JSONBody[ThresholdInput], tenant: Tenant = None

@@ -101,7 +101,9 @@ async def get_latest(
     sensor: Sensors = None,
     site: Sites = None,
     metric: Metrics = None,
-    limit: Annotated[int, QueryParameter(name="limit", ge=1, le=100_000)] = 10_000,
+    limit: Annotated[
+        int, QueryParameter(name="limit", ge=1, le=100_000, description="Most rows.")
+    ] = 10_000,
     cursor: Cursor = None,
     tenant: Tenant = None,
 ) -> LatestPage:
