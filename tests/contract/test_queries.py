@@ -179,9 +179,7 @@ def recorded(url: str, function: Callable[..., Any]) -> tuple[str, set[str]]:
 
 
 @pytest.mark.parametrize(("topic", "name"), STATEMENTS)
-def test_statement_fits_the_schema(
-    connection: psycopg.Connection, topic: str, name: str
-) -> None:
+def test_statement_fits_the_schema(connection: psycopg.Connection, topic: str, name: str) -> None:
     described(connection, topic, name)
 
 
