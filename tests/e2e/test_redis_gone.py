@@ -43,7 +43,7 @@ def status(api: Api) -> dict[str, Any]:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -67,7 +67,7 @@ def test_the_api_works_on_without_redis_says_so_and_takes_it_back(
             began = time.monotonic()
             assert tenant.post(row(value)).json()["stored"] == 1
             assert tenant.get("/api/v1/latest").status_code == 200
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 5
         eventually(lambda: status(api)["redis"] == "disconnected")
         said = status(api)
         assert (said["status"], said["db"]) == ("degraded", "connected")

@@ -3,7 +3,6 @@
 import gzip
 import json
 import random
-import time
 from typing import Any
 
 import httpx
@@ -168,10 +167,10 @@ def test_invalid_compression(tenant: Tenant, encoding: str, fault: str) -> None:
 def test_a_bomb_goes_off_nowhere(tenant: Tenant, encoding: str) -> None:
     content = b"[" + b" " * 300_000_000
     bomb = gzip.compress(content, 1) if encoding == "gzip" else ZSTD.compress(content)
-    began = time.monotonic()
+    began = tenant.api.cpu_seconds()
     answer = tenant.post(bomb, headers={"Content-Encoding": encoding})
     assert problem(answer, "body-too-large", 413)["limit_bytes"] == 16_777_216
-    assert time.monotonic() - began < 2
+    assert tenant.api.cpu_seconds() - began < 2
 
 
 # Limits
@@ -225,9 +224,9 @@ def test_one_reading_more_than_the_limit(tenant: Tenant) -> None:
 )
 def test_much_of_what_is_refused_is_refused_quickly(tenant: Tenant, body: Any) -> None:
     content = json.dumps(body).encode()
-    began = time.monotonic()
+    began = tenant.api.cpu_seconds()
     assert tenant.post(content).status_code in (413, 422)
-    assert time.monotonic() - began < 3
+    assert tenant.api.cpu_seconds() - began < 2.5
 
 
 @pytest.mark.parametrize("precision", ["minutes", "", "%ff", "S"])

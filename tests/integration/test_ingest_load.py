@@ -167,7 +167,7 @@ def test_what_was_accepted_is_written_before_the_process_ends(serve: Callable[..
         answer, seconds = asyncio.run(run())
     assert (answer.status_code, answer.json()["stored"]) == (200, 1)
     assert len(tenant.stored()) == 2
-    assert seconds < 5
+    assert seconds < 8  # it waits ten for a writer that does not end
     latest = api.sql(
         "select value from telemetry.latest_reading join telemetry.sensor using (sensor_id)"
     )

@@ -154,7 +154,7 @@ def test_a_key_made_by_the_command_works(tenant: Tenant) -> None:
     assert tenant.post(row(), key=done.stdout.strip()).status_code == 200
 
 
-def wait(done: "object", *, seconds: float = 2) -> bool:
+def wait(done: "object", *, seconds: float = 4) -> bool:
     """Whether it becomes so before the slow timer of five seconds could help."""
     deadline = time.monotonic() + seconds
     while not done():  # type: ignore[operator]

@@ -76,19 +76,19 @@ def test_a_damaged_gzip_is_refused() -> None:
 @both
 def test_a_bomb_is_stopped_at_the_limit(encoding: str) -> None:
     bomb = packed(encoding, b"\0" * 200_000_000)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(BodyTooLarge):
         decompress(bomb, encoding, LIMIT)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @both
 def test_a_million_empty_members_are_refused_at_once(encoding: str) -> None:
     empty = packed(encoding, b"")
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(MalformedBody, match="more than 1000 compressed members"):
         decompress(empty * (4_000_000 // len(empty)), encoding, LIMIT)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_huge_zstd_window_is_refused() -> None:
