@@ -62,7 +62,7 @@ def run(state: Path) -> tuple[str, dict[str, Any]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr + logs(state)
     return done.stdout, json.loads((state / "demo-report.json").read_text())

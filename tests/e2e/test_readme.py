@@ -93,7 +93,7 @@ def printed() -> Iterator[dict[int, str]]:
             start_new_session=True,
         )
         try:
-            output, _ = process.communicate(timeout=120)
+            output, _ = process.communicate(timeout=300)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what the last block did not end
