@@ -61,6 +61,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     max_readings: int
     precision: str = "s"
+    max_bytes: int = 16_777_216
 
     def check(self, count: int) -> None:
         """Raise TooManyReadings."""

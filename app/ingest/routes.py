@@ -14,9 +14,12 @@ from litestar.types import ControllerRouterHandler
 
 from app.errors import EmptyBatch, Forbidden, NothingStored, UnsupportedMediaType
 from app.identity.permission import Principal
+from app.ingest.arrow import decode_arrow
 from app.ingest.body import read_body
 from app.ingest.columns import Columns
+from app.ingest.csv_body import decode_csv
 from app.ingest.decode import Limits, decode_flat, decode_json, decode_lines
+from app.ingest.parquet import decode_parquet
 from app.ingest.replay_guard import ReplayGuard
 from app.ingest.resolve import resolve
 from app.ingest.times import scale
@@ -30,6 +33,10 @@ DECODERS: dict[str, Decoder] = {
     "application/json": decode_json,
     "application/x-ndjson": decode_lines,
     "application/jsonl": decode_lines,
+    "text/csv": decode_csv,
+    "application/vnd.apache.arrow.stream": decode_arrow,
+    "application/vnd.apache.parquet": decode_parquet,
+    "application/x-parquet": decode_parquet,
 }
 
 
@@ -79,7 +86,7 @@ def nothing_stored(result: Reply) -> NothingStored:
 
 @post("/api/v1/readings", status_code=200, tags=["ingest"], summary="Send readings")
 async def post_readings(request: Request) -> Response[bytes]:  # type: ignore[type-arg]
-    """Store a batch: rows, columns or NDJSON; one verdict for each reading."""
+    """Store a batch: JSON, NDJSON, CSV, Arrow or Parquet; one verdict for each reading."""
     services: Services = request.app.state.services
     principal: Principal = request.user
     settings = services.settings
@@ -101,7 +108,8 @@ async def post_readings(request: Request) -> Response[bytes]:  # type: ignore[ty
         if kept is not None:
             return Response(kept.reply, status_code=kept.status, media_type="application/json")
 
-    columns = decode(body, Limits(settings.ingest_max_readings, precision))
+    limits = Limits(settings.ingest_max_readings, precision, settings.ingest_max_body_bytes)
+    columns = decode(body, limits)
     is_minimal = "return=minimal" in request.headers.get("prefer", "")
     result = await store(services, principal, columns, is_minimal=is_minimal)
     if result.rejected == result.sent:

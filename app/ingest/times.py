@@ -28,6 +28,20 @@ def scale(precision: str) -> float:
         raise BadRequest(f"precision: {precision!r} is none of s, ms, us, ns.") from None
 
 
+def epoch_times(
+    numbers: NDArray[np.int64] | NDArray[np.float64], precision: str
+) -> NDArray[np.int64] | None:
+    """Epoch numbers as microseconds; None where one of them is no time."""
+    unit = scale(precision)
+    largest = LARGEST_SECONDS * 1e6 / unit
+    # so that NaN is no time either
+    if numbers.size and not (-largest < numbers.min() and numbers.max() < largest):
+        return None
+    if numbers.dtype.kind == "f":
+        return np.rint(numbers * unit).astype(np.int64)
+    return _scaled(numbers.astype(np.int64, copy=False), unit)
+
+
 def parse_times(values: Sequence[object], precision: str = "s") -> Times:
     """Microseconds, shape (n,), and the reason for each position that is no time (0 there)."""
     unit = scale(precision)
@@ -35,10 +49,13 @@ def parse_times(values: Sequence[object], precision: str = "s") -> Times:
         fast = _parse_utc_texts(values)
         if fast is not None:
             return fast, {}
-    elif values and all(type(value) is int for value in values):
-        largest = LARGEST_SECONDS * 1e6 / unit
-        if all(-largest < value < largest for value in values):  # type: ignore[operator]
-            return _scaled(np.array(values, dtype=np.int64), unit), {}
+    elif set(map(type, values)) == {int}:
+        try:
+            whole = epoch_times(np.array(values, dtype=np.int64), precision)
+        except OverflowError:
+            whole = None
+        if whole is not None:
+            return whole, {}
     out = np.zeros(len(values), dtype=np.int64)
     reasons: dict[int, str] = {}
     for position, value in enumerate(values):
@@ -101,7 +118,7 @@ def _parse_one(value: object, precision: str, unit: float) -> int:
         if not abs(value) < LARGEST_SECONDS * 1e6 / unit:  # also true of nan; compares any int
             hint = "; add ?precision=ms" if precision == "s" and abs(value) < 1e14 else ""
             raise ValueError(f"{str(value)[:40]} is no epoch time in {precision}{hint}")
-        if isinstance(value, int) and unit >= 1:
-            return value * int(unit)
+        if isinstance(value, int):
+            return value * int(unit) if unit >= 1 else value // 1000
         return round(value * unit)
     raise ValueError("must be RFC 3339 text or an epoch number")
