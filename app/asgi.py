@@ -12,6 +12,7 @@ from app.alert.routes import ROUTES as ALERT_ROUTES
 from app.docs.routes import ROUTES as DOCS_ROUTES
 from app.docs.routes import openapi_config
 from app.identity.middleware import KeyMiddleware, needed
+from app.ingest.influx import ROUTES as INFLUX_ROUTES
 from app.ingest.routes import ROUTES as INGEST_ROUTES
 from app.live.refuse import SocketProblems, remember
 from app.live.routes import ROUTES as LIVE_ROUTES
@@ -24,6 +25,7 @@ from app.settings import Settings
 
 HANDLERS: list[ControllerRouterHandler] = [
     *INGEST_ROUTES,
+    *INFLUX_ROUTES,
     *READ_ROUTES,
     *ALERT_ROUTES,
     *LIVE_ROUTES,

@@ -51,6 +51,35 @@ NDJSON = (
     '{"sensor":"river-1","ts":"2026-11-21T02:15:00Z","metric":"ph","value":7.3}\n'
 )
 
+CSV_LONG = "sensor,ts,metric,value,unit\nriver-1,2026-11-21T02:00:00Z,temperature,59.7,degF\n"
+CSV_WIDE = (
+    "sensor,ts,ph,temperature [degF]\n"
+    "river-1,2026-11-21T02:00:00Z,7.2,59.7\n"
+    "river-1,2026-11-21T02:15:00Z,7.3,\n"
+)
+LINES = (
+    "water,sensor=river-1 ph=7.2,turbidity=4i 1795226400000000000\n"
+    "temperature,sensor=river-1,unit=degF value=59.7 1795226400000000000\n"
+)
+TABLE: dict[str, Any] = {
+    "schema": {"type": "string", "format": "binary"},
+    "x-columns": (
+        "Long: sensor, ts, metric, value, optional unit. Wide: sensor, ts and one for each metric, "
+        "named `ph` or `temperature [degF]`, null where there is no value. Words are text, plain or "
+        "dictionary; ts a timestamp with a time zone, an epoch number (`precision`) or RFC 3339 text."
+    ),
+}
+
+INFLUX_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["code", "message"],
+    "properties": {
+        "code": {"type": "string", "description": "`invalid`, `unauthorized`, …"},
+        "message": {"type": "string", "description": "What is wrong; one line for each refusal."},
+        "line": {"type": "integer", "description": "The first line refused, from 1."},
+    },
+}
+
 VERDICTS: dict[str, Any] = {
     "type": "object",
     "description": "stored + duplicate + conflict + rejected = sent; late ones are stored, too.",
@@ -137,7 +166,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         ],
         "requestBody": {
             "required": True,
-            "description": "Rows, columns of one or many sensors, or NDJSON of either.",
+            "description": (
+                "Rows, columns of one or many sensors, NDJSON of either, or a table as CSV, Arrow "
+                "IPC stream or Parquet file."
+            ),
             "content": {
                 "application/json": {
                     "schema": {
@@ -157,6 +189,15 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
                     "schema": {"type": "string"},
                     "examples": {"lines": {"summary": "One reading a line", "value": NDJSON}},
                 },
+                "text/csv": {
+                    "schema": {"type": "string"},
+                    "examples": {
+                        "long": {"summary": "One reading a row", "value": CSV_LONG},
+                        "wide": {"summary": "A column for each metric", "value": CSV_WIDE},
+                    },
+                },
+                "application/vnd.apache.arrow.stream": TABLE,
+                "application/vnd.apache.parquet": TABLE,
             },
         },
         "responses": {
@@ -164,6 +205,66 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
                 "description": "One verdict for each reading; whatever is called stored is durable.",
                 "content": {"application/json": {"schema": VERDICTS, "example": VERDICTS_EXAMPLE}},
             }
+        },
+    },
+    ("post", "/api/v2/write"): {
+        "parameters": [
+            {
+                "name": "precision",
+                "in": "query",
+                "required": False,
+                "description": "Unit of the lines' times.",
+                "schema": {"type": "string", "enum": ["ns", "us", "ms", "s"], "default": "ns"},
+            },
+            *(
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": False,
+                    "description": "Taken and not looked at: the key decides the tenant.",
+                    "schema": {"type": "string"},
+                }
+                for name in ("org", "bucket")
+            ),
+            _header(
+                "Content-Encoding",
+                "How the body is compressed.",
+                {"type": "string", "enum": ["gzip", "zstd", "identity"]},
+            ),
+        ],
+        "requestBody": {
+            "required": True,
+            "description": (
+                "Influx line protocol. The tag `sensor` (else `sensor_id`, `device` or `host`) names "
+                "the sensor, a field's name the metric (the measurement where the field is called "
+                "`value`), the tag `unit` the unit. Text and booleans are refused, field by field."
+            ),
+            "content": {
+                "text/plain": {
+                    "schema": {"type": "string"},
+                    "examples": {"lines": {"summary": "Lines", "value": LINES}},
+                }
+            },
+        },
+        "responses": {
+            "204": {"description": "Every reading is stored: durable."},
+            "400": {
+                "description": (
+                    "`invalid`: the lines named in the message are refused, all others stored. Like "
+                    "every error of this path in InfluxDB's form; 422 where only times are to blame."
+                ),
+                "content": {
+                    "application/json": {
+                        "schema": INFLUX_ERROR,
+                        "example": {
+                            "code": "invalid",
+                            "message": "partial write: 2 stored, 1 refused\n"
+                            "line 3: up: is a boolean; only numbers are stored",
+                            "line": 3,
+                        },
+                    }
+                },
+            },
         },
     },
     ("post", "/api/sensors/data"): {

@@ -1,7 +1,8 @@
 """Finds out who calls and whether they may, before any route's own code runs.
 
-The key comes as `Authorization: Bearer hw_…`. Browsers can't set headers on a WebSocket or an event
-stream, so the live routes alone also take it as the query parameter `access_token`.
+The key comes as `Authorization: Bearer hw_…`, from InfluxDB's clients as `Token hw_…`. Browsers can't set
+headers on a WebSocket or an event stream, so the live routes alone also take it as the query parameter
+`access_token`.
 """
 
 from urllib.parse import parse_qs
@@ -47,7 +48,7 @@ def _bearer(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"authorization":
             scheme, _, token = value.decode("latin-1").partition(" ")
-            if scheme.lower() == "bearer" and token.strip():
+            if scheme.lower() in ("bearer", "token") and token.strip():
                 return str(token.strip())
     return None
 

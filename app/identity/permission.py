@@ -38,6 +38,7 @@ ROLES: dict[str, frozenset[Permission]] = {
 ROUTES: dict[tuple[str, str], Permission] = {
     ("POST", "/api/v1/readings"): Permission.READINGS_WRITE,
     ("POST", "/api/sensors/data"): Permission.READINGS_WRITE,
+    ("POST", "/api/v2/write"): Permission.READINGS_WRITE,
     ("GET", "/api/v1/readings"): Permission.READINGS_READ,
     ("GET", "/api/v1/latest"): Permission.READINGS_READ,
     ("GET", "/api/sensors/latest"): Permission.READINGS_READ,

@@ -12,7 +12,9 @@ from app.docs.openapi import complete
 from app.docs.problems import REMEDY
 from app.errors import Problem, all_problems
 from app.identity.permission import ROUTES, Permission
+from app.ingest.csv_body import decode_csv
 from app.ingest.decode import Limits, decode_flat, decode_json, decode_lines
+from app.ingest.line_protocol import decode_line_protocol
 from app.settings import Settings
 
 HIDDEN = re.compile(r"^/$|^/docs")
@@ -87,6 +89,13 @@ def test_examples_of_ingest_bodies_are_readings(spec: dict[str, Any]) -> None:
         assert len(columns.index) and not columns.rejected
     for example in content["application/x-ndjson"]["examples"].values():
         columns = decode_lines(example["value"].encode(), limits)
+        assert len(columns.index) and not columns.rejected
+    for example in content["text/csv"]["examples"].values():
+        columns = decode_csv(example["value"].encode(), limits)
+        assert len(columns.index) and not columns.rejected
+    lines = spec["paths"]["/api/v2/write"]["post"]["requestBody"]["content"]
+    for example in lines["text/plain"]["examples"].values():
+        columns = decode_line_protocol(example["value"].encode(), Limits(9, "ns"), 0)
         assert len(columns.index) and not columns.rejected
     older = spec["paths"]["/api/sensors/data"]["post"]["requestBody"]["content"]
     for example in older["application/json"]["examples"].values():
