@@ -1,0 +1,1 @@
+"""Benchmarks that judge themselves: every result is a ratio to a limit measured in the same run."""

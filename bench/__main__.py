@@ -1,0 +1,73 @@
+"""`python -m bench <scenario>`: generate, load, query, report. `python -m bench table`: the README's."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from app.errors import CommandError
+from bench import report as reports
+from bench.client import LoadError
+from bench.options import Options
+from bench.scenarios import SCENARIOS, scenario
+from bench.table import markdown, write_readme
+
+REPORTS = Path(__file__).parent / "reports"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measure, each result as a ratio to a limit measured in the same run."""
+
+
+def _command(name: str, text: str) -> click.Command:
+    @click.command(name, help=f"Measure {text}.")
+    @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
+    @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=2.0)
+    @click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True)
+    @click.option("--only", default="", help="Only cells whose name contains this.")
+    @click.option("--seed", type=int, default=20_261_121, show_default=True)
+    @click.option(
+        "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write it here."
+    )
+    def command(*, is_json: bool, out: Path | None, **asked: Any) -> None:
+        options = Options(**asked)
+        began = time.monotonic()
+        try:
+            report = scenario(name)(options)
+        except (CommandError, LoadError) as exc:
+            raise click.ClickException(str(exc)) from None
+        report.seconds = round(time.monotonic() - began, 1)
+        report.settings = asked | report.settings
+        if out is not None:
+            reports.save(report, out)
+        if is_json:
+            click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
+        else:
+            click.echo(markdown([report]))
+        sys.exit(0 if report.is_met else 3)
+
+    return command
+
+
+for _name, _text in SCENARIOS.items():
+    main.add_command(_command(_name, _text))
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--write", "is_write", is_flag=True, help="Put it into bench/README.md.")
+def table(files: tuple[Path, ...], is_write: bool) -> None:
+    """The goals of the committed reports (or of FILES) as Markdown."""
+    found = [reports.load(path) for path in files or sorted(REPORTS.glob("*.json"))]
+    if is_write:
+        write_readme(found)
+    else:
+        click.echo(markdown(found))
+
+
+if __name__ == "__main__":
+    main()

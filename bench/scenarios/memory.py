@@ -1,0 +1,102 @@
+"""Resident memory of an API worker under each load, and over ten minutes of a mixed one.
+
+Flat: the median of the last fifth of the samples against that of the second fifth (the first is warming
+up). `--seconds` scales the long stretch: 300 x seconds, ten minutes by default.
+"""
+
+import contextlib
+import time
+
+from bench.background import background
+from bench.generate import FORMATS, SINGLE, Format, batches
+from bench.live import audience
+from bench.load import requests_of
+from bench.options import Options
+from bench.report import Report, begin, judge, median, rounded, versions
+from bench.server import Server
+from bench.world import World, world
+
+MB = 1_000_000
+# name -> format, batch, connections, requests a second
+LOADS: dict[str, tuple[Format, int, int, float]] = {
+    "rows of 10,000": (FORMATS["rows"], 10_000, 8, 40),
+    "columns of 10,000": (FORMATS["columnar"], 10_000, 8, 40),
+    "rows of 100": (FORMATS["rows"], 100, 8, 1_000),
+    "single, 1,024 connections": (SINGLE, 1, 1_024, 5_000),
+}
+LONG = 300
+SUBSCRIBERS = 50
+PART_SECONDS = 20.0
+SENSORS = 1_000
+
+
+def measure(options: Options) -> Report:
+    """Each load with a fresh server, then the long mixed one."""
+    report = begin("memory")
+    with world(sensors=SENSORS * len(LOADS)) as w:
+        report.versions = versions(w.versions())
+        report.settings = w.settings() | {"rules": w.set_rules("tenant")}
+        for name, load in LOADS.items():
+            if options.wants(name):
+                server = w.serve()
+                found = stretch(w, server, [load], 5 * options.seconds, options)
+                report.results.append({"load": name} | found)
+                report.goals.append(judge(f"{name}, MB a worker", found["highest_mb"], "< 300"))
+                w.stop()
+        if options.wants("mixed"):
+            mixed = [
+                (form, batch, connections, rate / 8)
+                for form, batch, connections, rate in LOADS.values()
+            ]
+            found = stretch(w, w.serve(), mixed, LONG * options.seconds, options)
+            report.results.append({"load": "mixed"} | found)
+            report.goals += [
+                judge("mixed, MB a worker", found["highest_mb"], "< 300"),
+                judge("mixed, last fifth to second fifth", found["growth"], "<= 1.05"),
+            ]
+    return report
+
+
+def stretch(
+    w: World,
+    server: Server,
+    loads: list[tuple[Format, int, int, float]],
+    seconds: float,
+    options: Options,
+) -> dict[str, float]:
+    """Highest resident memory and growth while the loads run."""
+    samples: list[float] = []
+    end = time.monotonic() + seconds
+    number = 0
+    with audience(server.port, w.keys["operator"], SUBSCRIBERS):
+        while (left := end - time.monotonic()) > 0:
+            w.empty()
+            part = min(left, PART_SECONDS)
+            with contextlib.ExitStack() as running:
+                for place, load in enumerate(loads):
+                    form, batch, connections, rate = load
+                    made = batches(
+                        seed=options.seed + number,
+                        sensors=SENSORS,
+                        first=place * SENSORS,
+                        batch=batch,
+                        count=int(batch * rate * part * 2),
+                        end=int(time.time()) - 5,
+                    )
+                    requests = requests_of(form, made, w.keys["device"])
+                    running.enter_context(
+                        background(server.port, requests, connections=connections, rate=rate)
+                    )
+                until = time.monotonic() + part
+                while time.monotonic() < until:
+                    samples.append(server.rss_bytes() / MB)
+                    time.sleep(min(0.5, part / 10))
+            number += 1
+    fifth = max(1, len(samples) // 5)
+    found = {
+        "highest_mb": rounded(max(samples)),
+        "growth": rounded(median(samples[-fifth:]) / median(samples[fifth : 2 * fifth] or samples)),
+        "seconds": rounded(seconds),
+    }
+    options.say(f"{[load[0].name for load in loads]}: {found}")
+    return found
