@@ -8,11 +8,15 @@ A value that can't be read is refused at start-up with the variable's name.
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from app.errors import CommandError
 from app.paths import STATE
+
+NotNegative = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]
+Burst = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +54,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Connections of each API process for reads and small writes."""
     statement_timeout_seconds: int = 30
     """Longest statement of the API's reads, in seconds."""
+    rate_sensor_requests_per_second: NotNegative = 1.0
+    """Requests a second that may bring readings of one sensor, with a key of role device; 0: no limit."""
+    rate_sensor_burst: Burst = 60
+    """Requests of one sensor that may come at once."""
+    rate_sensor_catch_up_readings: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 100_000
+    """Readings a day that one sensor may send in requests beyond that, after an outage; 0: none."""
+    rate_device_readings_per_second: NotNegative = 10_000
+    """Readings a second with one key of role device that has no limit of its own; 0: no limit."""
+    rate_device_burst: Burst = 1_000_000
+    """Readings that may come at once with such a key."""
+    rate_key_readings_per_second: NotNegative = 2_000_000
+    """Readings a second with one key of another role that has no limit of its own; 0: no limit."""
+    rate_key_burst: Burst = 20_000_000
+    """Readings that may come at once with such a key."""
+    rate_tenant_readings_per_second: NotNegative = 2_000_000
+    """Readings a second of one tenant that has no limit of its own; 0: no limit."""
+    rate_tenant_burst: Burst = 20_000_000
+    """Readings of one tenant that may come at once."""
+    rate_redis_timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+    """Milliseconds after which Redis counts as gone and each process keeps its own buckets."""
+    rate_in_process_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.25
+    """Part of the limits that each process gives away while a configured Redis is gone."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":

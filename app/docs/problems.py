@@ -19,7 +19,7 @@ REMEDY: dict[str, str] = {
     "not-acceptable": "Accept one of the formats that `detail` names.",
     "not-found": "Check the name; things of other tenants do not exist for you.",
     "nothing-stored": "Look at `verdicts`: each says which field is wrong and why.",
-    "rate-limited": "Wait as many seconds as Retry-After says.",
+    "rate-limited": "Send the same again after Retry-After seconds; `limit` names what was exceeded.",
     "too-many-readings": "Split the batch; sending a part twice does no harm.",
     "unauthorized": "Send `Authorization: Bearer hw_…`; `headwater key create` makes a key.",
     "unavailable": "Send the same again after Retry-After seconds; nothing was stored twice.",

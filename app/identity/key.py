@@ -127,6 +127,10 @@ class KeyRow(msgspec.Struct, frozen=True):
     role: str
     sensor_ids: list[int] | None
     is_auto_register: bool
+    key_readings_per_second: float | None
+    key_burst: float | None
+    tenant_readings_per_second: float | None
+    tenant_burst: float | None
 
     def principal(self) -> Principal:
         """Who it is."""
@@ -137,6 +141,10 @@ class KeyRow(msgspec.Struct, frozen=True):
             role=self.role,
             sensor_ids=None if self.sensor_ids is None else frozenset(self.sensor_ids),
             is_auto_register=self.is_auto_register,
+            key_readings_per_second=self.key_readings_per_second,
+            key_burst=self.key_burst,
+            tenant_readings_per_second=self.tenant_readings_per_second,
+            tenant_burst=self.tenant_burst,
         )
 
 

@@ -81,6 +81,12 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """None: every sensor of the tenant; else the only ones it may write."""
     is_auto_register: bool
     """Whether the tenant takes readings of sensors it does not know yet."""
+    key_readings_per_second: float | None = None
+    """The key's own rate limit; None: the settings' default of its role, 0: no limit."""
+    key_burst: float | None = None
+    tenant_readings_per_second: float | None = None
+    """The tenant's own rate limit; None: the settings' default, 0: no limit."""
+    tenant_burst: float | None = None
 
     @property
     def permissions(self) -> frozenset[Permission]:

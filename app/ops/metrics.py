@@ -30,6 +30,9 @@ HTTP_SECONDS = Histogram(
     buckets=LATENCY,
 )
 READINGS = Counter("headwater_readings_total", "Readings received, by verdict.", ("verdict",))
+RATE_LIMITED = Counter(
+    "headwater_rate_limited_total", "Requests refused for sending too much, by limit.", ("limit",)
+)
 BATCH_SECONDS = Histogram(
     "headwater_batch_seconds",
     "Seconds of one writer transaction, from COPY to COMMIT.",

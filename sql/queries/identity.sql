@@ -58,7 +58,9 @@ select
                 where s.api_key_id = k.api_key_id
             ), '{}')
     end as sensor_ids,
-    coalesce(t.is_auto_register, false) as is_auto_register
+    coalesce(t.is_auto_register, false) as is_auto_register,
+    k.readings_per_second as key_readings_per_second, k.burst_readings as key_burst,
+    t.readings_per_second as tenant_readings_per_second, t.burst_readings as tenant_burst
 from identity.api_key as k
 left join identity.tenant as t on t.tenant_id = k.tenant_id
 where k.secret_sha256 = %(secret_sha256)s
