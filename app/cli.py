@@ -20,6 +20,7 @@ COMMANDS = {
     "jobs": "jobs.cli:jobs",
     "key": "app.identity.cli:key",
     "migrate": "app.migrate.cli:migrate",
+    "rate": "app.rate.cli:rate",
     "replay": "app.replay.cli:replay",
     "seed": "app.demo.seed_cli:seed_command",
     "serve": "app.serve:serve",

@@ -11,6 +11,7 @@ from app.ingest.catalogue import Catalogue
 from app.ingest.writer import Writer
 from app.live.hub import Hub
 from app.ops.status import Probe
+from app.rate.limiter import Limiter
 from app.settings import Settings
 
 
@@ -26,6 +27,7 @@ class Services:
     hub: Hub = field(init=False)
     bell: Bell = field(init=False)
     probe: Probe = field(init=False)
+    limiter: Limiter = field(init=False)
 
     def __post_init__(self) -> None:
         self.pool = make_pool(self.settings)
@@ -34,6 +36,7 @@ class Services:
         self.writer = Writer(self.settings)
         self.hub = Hub(self.pool)
         self.probe = Probe(self.settings)
+        self.limiter = Limiter(self.settings)
         self.bell = Bell(
             self.settings.database_url,
             {"catalogue_changed": self._catalogue_changed, "alert_raised": self.hub.ring},
@@ -49,6 +52,7 @@ class Services:
         self.writer.start()
         self.hub.start()
         self.bell.start()
+        self.limiter.start()
 
     async def stop(self) -> None:
         """Finish what was accepted, then close."""
@@ -56,4 +60,5 @@ class Services:
         await self.bell.stop()
         await self.hub.stop()
         await self.probe.stop()
+        await self.limiter.stop()
         await self.pool.close()

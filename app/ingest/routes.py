@@ -55,9 +55,17 @@ def decoder_for(content_type: str) -> Decoder:
 
 
 async def store(
-    services: Services, principal: Principal, columns: Columns, *, is_minimal: bool
+    services: Services,
+    principal: Principal,
+    columns: Columns,
+    *,
+    is_minimal: bool,
+    headers: dict[str, str] | None = None,
 ) -> Reply:
-    """Resolve, write, sum up. Raises EmptyBatch, Forbidden, Unavailable."""
+    """Resolve, take tokens, write, sum up. `headers` gets the RateLimit fields.
+
+    Raises EmptyBatch, Forbidden, RateLimited, Unavailable.
+    """
     if principal.tenant_id is None:
         raise Forbidden("A super admin's key belongs to no tenant; write with a key of the tenant.")
     if not len(columns.index) and not columns.rejected:
@@ -65,6 +73,9 @@ async def store(
     batch, is_late = await resolve(
         columns, services.catalogue, principal, services.settings, services.writer.bands.table
     )
+    fields = await services.limiter.take(principal, columns)
+    if headers is not None:
+        headers.update(fields)
     codes = await services.writer.submit(batch)
     codes[(codes == Code.STORED) & is_late] = Code.LATE
     result = reply(codes, columns.index, columns.rejected, is_minimal=is_minimal)
@@ -111,13 +122,14 @@ async def post_readings(request: Request) -> Response[bytes]:  # type: ignore[ty
     limits = Limits(settings.ingest_max_readings, precision, settings.ingest_max_body_bytes)
     columns = decode(body, limits)
     is_minimal = "return=minimal" in request.headers.get("prefer", "")
-    result = await store(services, principal, columns, is_minimal=is_minimal)
+    headers: dict[str, str] = {}
+    result = await store(services, principal, columns, is_minimal=is_minimal, headers=headers)
     if result.rejected == result.sent:
         raise nothing_stored(result)
     answer = msgspec.json.encode(result)
     if guard is not None:
         await guard.keep(200, answer)
-    return Response(answer, media_type="application/json")
+    return Response(answer, media_type="application/json", headers=headers)
 
 
 @post(
@@ -129,7 +141,8 @@ async def post_sensors_data(request: Request) -> Response[bytes]:  # type: ignor
     settings = services.settings
     body = await read_body(request, settings.ingest_max_body_bytes)
     columns = decode_flat(body, Limits(settings.ingest_max_readings), time.time_ns() // 1000)
-    result = await store(services, request.user, columns, is_minimal=False)
+    headers: dict[str, str] = {}
+    result = await store(services, request.user, columns, is_minimal=False, headers=headers)
     if result.rejected == result.sent:
         raise nothing_stored(result)
     answer = {
@@ -138,7 +151,7 @@ async def post_sensors_data(request: Request) -> Response[bytes]:  # type: ignor
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         **msgspec.to_builtins(result),
     }
-    return Response(msgspec.json.encode(answer), media_type="application/json")
+    return Response(msgspec.json.encode(answer), media_type="application/json", headers=headers)
 
 
 ROUTES: list[ControllerRouterHandler] = [post_readings, post_sensors_data]

@@ -27,7 +27,12 @@ async def get_status(request: Request[Any, Any, Any]) -> Response[Status]:
     services: Services = request.app.state.services
     database, redis = await services.probe.ask()
     status = judge(
-        database, redis, live=live(services), ingest=ingest(services), version=package_version()
+        database,
+        redis,
+        live=live(services),
+        ingest=ingest(services),
+        rate_limits=services.limiter.mode,
+        version=package_version(),
     )
     return Response(status, status_code=503 if status.status == "unhealthy" else 200)
 

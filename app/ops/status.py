@@ -64,6 +64,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     db: Connected
     redis: Literal["connected", "disconnected", "not configured"]
+    rate_limits: Literal["redis", "in-process"]
+    """Where this API process keeps the token buckets; in-process: each process has its own."""
     workers: Literal["running", "stopped"]
     """The background jobs, by their heartbeat."""
     workers_age_seconds: float | None
@@ -172,7 +174,13 @@ class Probe:
 
 
 def judge(
-    database: Database | None, redis: bool | None, *, live: Live, ingest: Ingest, version: str
+    database: Database | None,
+    redis: bool | None,
+    *,
+    live: Live,
+    ingest: Ingest,
+    rate_limits: Literal["redis", "in-process"],
+    version: str,
 ) -> Status:
     """From what the parts said to one word and the reasons for it."""
     reasons = []
@@ -189,6 +197,8 @@ def judge(
             reasons.append("ingest: readings wait and no writer is connected")
     if redis is False:
         reasons.append("redis: can't be reached; the system works on without it, more slowly")
+    if redis is not None and rate_limits == "in-process":
+        reasons.append("rate limits: Redis does not answer; each process counts, and permits less")
     offer = database.offer if database else None
     dangers = [
         f"{found.subject}: {found.detail}"
@@ -201,6 +211,7 @@ def judge(
         version=version,
         db="connected" if database else "disconnected",
         redis="not configured" if redis is None else "connected" if redis else "disconnected",
+        rate_limits=rate_limits,
         workers="running" if is_working else "stopped",
         workers_age_seconds=None if age is None else round(age, 1),
         live=live,
