@@ -23,7 +23,9 @@ COMMANDS = {
     "rate": "app.rate.cli:rate",
     "replay": "app.replay.cli:replay",
     "seed": "app.demo.seed_cli:seed_command",
+    "sensor": "app.catalogue.cli:sensor",
     "serve": "app.serve:serve",
+    "site": "app.catalogue.cli:site",
     "tenant": "app.identity.tenant_cli:tenant",
 }
 

@@ -237,7 +237,7 @@ async def put_threshold(
     summary="Remove a threshold",
 )
 async def delete_threshold(request: Request[Any, Any, Any], threshold_id: FromPath[int]) -> None:
-    """Remove a limit; alerts it raised stay until a person resolves them."""
+    """Remove a limit; alerts it raised are resolved by the next sweep, within a minute."""
     services: Services = request.app.state.services
     async with services.pool.connection() as connection:
         is_gone = 0 <= threshold_id <= LARGEST_ID and await threshold_delete(

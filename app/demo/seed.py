@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 from psycopg import AsyncConnection
 
+from app.catalogue.place import put_sensor, put_site
 from app.db.queries import queries
 from app.demo.expected import Rule
 from app.identity.key import create_key
@@ -59,11 +60,23 @@ async def seed(connection: AsyncConnection, rules: Sequence[Rule]) -> Keys:
         for name in ("alerts", "thresholds", "keys", "log", "readings", "latest"):
             await connection.execute(SQL[f"demo_forget_{name}"], scope)
         for station in STATIONS:
-            row = msgspec.structs.asdict(station) | scope
-            cursor = await connection.execute(SQL["demo_site_put"], row | {"code": station.site})
-            found = await cursor.fetchone()
-            assert found is not None
-            await connection.execute(SQL["demo_sensor_put"], row | {"site_id": found[0]})
+            await put_site(
+                connection,
+                tenant_id=tenant_id,
+                code=station.site,
+                title=station.title,
+                region=station.region,
+                latitude=station.latitude,
+                longitude=station.longitude,
+            )
+            await put_sensor(
+                connection,
+                tenant_id=tenant_id,
+                uid=station.uid,
+                title=station.title,
+                site=station.site,
+                interval_seconds=900,
+            )
         uids = {station.uid for station in STATIONS}
         for rule in rules:
             if rule.sensor is None or rule.sensor in uids:

@@ -74,8 +74,8 @@ async def create_key(
             )
             if cursor.rowcount != len(set(sensor_uids)):
                 raise CommandError(
-                    "--sensor: not all of these sensors exist in the tenant; register them first "
-                    "(headwater seed) or create the key without --sensor"
+                    "--sensor: not all of these sensors exist in the tenant; create them first "
+                    "(headwater sensor create) or create the key without --sensor"
                 )
     return text
 

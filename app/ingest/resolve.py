@@ -98,7 +98,7 @@ async def _resolve_sensors(
         if not is_uid(uid):
             reason = f"{uid[:60]!r} is no uid: 1 to 128 characters without NUL"
         elif sensor is None:
-            reason = f"{uid[:60]!r} is not known in this tenant; register it first"
+            reason = f"{uid[:60]!r} is not known in this tenant; create it with `headwater sensor create`"
         elif sensor.status == "retired":
             reason = f"{uid!r} is retired; activate it or send under another uid"
         elif principal.sensor_ids is not None and sensor.sensor_id not in principal.sensor_ids:

@@ -1,4 +1,5 @@
 -- requires: alert/evaluate.sql
+-- requires: alert/decide.sql
 --
 -- Readings that came by another door (a COPY by hand, a restore), and what two writers at once could
 -- not see of each other, go through the same door as everything else.
@@ -49,9 +50,20 @@ begin
                 and e.severity = t.severity and e.side = t.side
                 and r.ts between e.opened_at and coalesce(e.resolved_at, 'infinity')
         );
+
+    -- nobody can clear an alert whose limit is gone
+    perform alert.decide(e.episode_id, e.tenant_id, 'resolved', 'headwater', 'threshold withdrawn')
+    from alert.episode as e
+    where e.state not in ('pending', 'resolved')
+        and not exists (
+            select
+            from alert.rules_for(array[e.sensor_id], array[e.metric_id]) as r
+            where r.severity = e.severity and r.side = e.side
+        );
     return v_count;
 end;
 $$;
 comment on function alert.sweep(timestamptz, timestamptz) is
     'Judges stored readings in [p_from, p_to) that no episode covers, and whatever unresolved episodes '
-    'have missed. Running it twice changes nothing more. Returns how many missed readings were judged.';
+    'have missed; resolves alerts whose threshold is gone. Running it twice changes nothing more. '
+    'Returns how many missed readings were judged.';

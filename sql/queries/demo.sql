@@ -1,21 +1,3 @@
--- name: demo_site_put
-insert into telemetry.site (tenant_id, code, title, region, latitude, longitude)
-values (%(tenant_id)s, %(code)s, %(title)s, %(region)s, %(latitude)s, %(longitude)s)
-on conflict (tenant_id, code) do update set
-    title = excluded.title,
-    region = excluded.region,
-    latitude = excluded.latitude,
-    longitude = excluded.longitude
-returning site_id;
-
--- name: demo_sensor_put
-insert into telemetry.sensor (tenant_id, site_id, uid, title, expected_interval)
-values (%(tenant_id)s, %(site_id)s, %(uid)s, %(title)s, interval '15 minutes')
-on conflict (tenant_id, uid) do update set
-    site_id = excluded.site_id,
-    title = excluded.title,
-    expected_interval = excluded.expected_interval;
-
 -- name: demo_threshold_put
 insert into alert.threshold (
     tenant_id, sensor_id, metric_id, severity, side, limit_value, hysteresis, min_duration

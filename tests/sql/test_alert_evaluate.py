@@ -235,6 +235,17 @@ def test_sweep_closes_what_missed_its_clear_reading(world: World) -> None:
     assert world.episodes() == [("warning", "high", "resolved", 0, 0, 1, 9, 1)]
 
 
+def test_sweep_resolves_alerts_whose_threshold_is_gone(world: World) -> None:
+    threshold = world.make_threshold(limit=8)
+    world.write(world.make_sensor(), [(0, 9)])
+    world.all("update alert.threshold set is_enabled = false where threshold_id = %s", threshold)
+    for _ in range(2):
+        world.all("select alert.sweep(now(), now())")
+    row = world.one("select state, note from alert.episode")
+    assert row == {"state": "resolved", "note": "threshold withdrawn"}
+    assert world.events() == ["raised", "resolved"]
+
+
 def test_one_bell_for_a_batch(world: World, database: Any) -> None:
     world.make_threshold(limit=8)
     sensors = [world.make_sensor(f"s{i}") for i in range(5)]

@@ -1,0 +1,1 @@
+"""Sites and sensors: creating and changing them."""
