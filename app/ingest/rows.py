@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from app.ingest.columns import Columns, numbered
+from app.ingest.columns import Channel, Columns, numbered
 from app.ingest.times import parse_times
 from app.ingest.verdict import Verdict
 
@@ -34,15 +34,16 @@ def columns_of(rows: Sequence[Row], precision: str) -> Columns:
     sensors, sensor_no = numbered([row.sensor for row in rows])
     metrics = [row.metric for row in rows]
     units = [row.unit for row in rows]
+    channels: list[Channel]
     if units.count(None) == n:
         names, channel_no = numbered(metrics)
         channels = [(name, None) for name in names]
     else:
-        channels, channel_no = numbered(list(zip(metrics, units, strict=True)))  # type: ignore[assignment]
+        channels, channel_no = numbered(list(zip(metrics, units, strict=True)))
     ts, reasons = parse_times([row.ts for row in rows], precision)
     columns = Columns(
         sensors=sensors,
-        channels=channels,  # type: ignore[arg-type]
+        channels=channels,
         sensor_no=sensor_no,
         channel_no=channel_no,
         ts=ts,
