@@ -164,31 +164,49 @@ class _Parts:
 
 
 def _from_columnar(items: Sequence[Item], limits: Limits) -> Columns:
+    """All columns end to end, then looked at as one: a gateway sends many short ones."""
     limits.check(len(items))
-    parts = _Parts()
-    offset = 0
+    sensors: dict[str, int] = {}
+    channels: dict[Channel, int] = {}
+    times: list[Time] = []
+    values: list[float | None] = []
+    # per column: sensor number, channel number, where its times begin, how many
+    spans: list[tuple[int, int, int, int]] = []
     for item in items:
-        limits.check(offset + max(len(item.ts), 1) * len(item.metrics))
-        ts, reasons = parse_times(item.ts, limits.precision)
-        bad = np.fromiter(reasons, np.int64, len(reasons))
+        n, begin = len(item.ts), len(times)
+        limits.check(len(values) + max(n, 1) * len(item.metrics))
+        times += item.ts
+        sensor_no = sensors.setdefault(item.sensor, len(sensors))
         units = item.units or {}
-        for metric, values in item.metrics.items():
-            _check_length(item.sensor, metric, len(values), len(ts))
-            value = np.array(values, dtype=np.float64)  # null becomes NaN, which JSON can't send
-            has_value = ~np.isnan(value)
-            if bad.size:
-                parts.rejected.extend(
-                    Verdict(offset + i, "rejected", "ts", reason)
-                    for i, reason in reasons.items()
-                    if has_value[i]
-                )
-                has_value[bad] = False
-            where = np.flatnonzero(has_value)
-            parts.add(
-                item.sensor, (metric, units.get(metric)), ts[where], value[where], where + offset
-            )
-            offset += len(ts)
-    return parts.columns()
+        for metric, column in item.metrics.items():
+            _check_length(item.sensor, metric, len(column), n)
+            channel = metric, units.get(metric)
+            spans.append((sensor_no, channels.setdefault(channel, len(channels)), begin, n))
+            values += column
+    sensor_no_of, channel_no_of, begins, counts = np.array(spans, dtype=np.int64).reshape(-1, 4).T
+    position = np.arange(len(values))
+    starts = np.cumsum(counts) - counts
+    at = position + np.repeat(begins - starts, counts)
+    ts, reasons = parse_times(times, limits.precision)
+    columns = Columns(
+        sensors=list(sensors),
+        channels=list(channels),
+        sensor_no=np.repeat(sensor_no_of, counts).astype(np.int32),
+        channel_no=np.repeat(channel_no_of, counts).astype(np.int32),
+        ts=ts[at],
+        value=np.array(values, dtype=np.float64),  # null becomes NaN, which JSON can't send
+        index=position,
+    )
+    keep = ~np.isnan(columns.value)
+    if reasons:
+        bad = np.isin(at, list(reasons)) & keep
+        columns.rejected.extend(
+            Verdict(i, "rejected", "ts", reasons[at[i]]) for i in np.flatnonzero(bad).tolist()
+        )
+        keep &= ~bad
+    if not keep.all():
+        columns.keep(keep)
+    return columns
 
 
 def _check_length(sensor: str, metric: str, n_values: int, n_times: int) -> None:
