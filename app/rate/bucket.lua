@@ -34,10 +34,16 @@ local request_slack = request_us * SLACK
 
 local singles, dirty_singles = {}, {}
 local groups = {}
+local names = {t = {}, k = {}}
 
 -- The limits are part of the name: whoever gets others begins with a full bucket, at once.
 local function single_name(kind, id, us, burst)
-    return 'headwater:rate:' .. kind .. id .. ':' .. us .. ':' .. burst
+    local known = names[kind][id]
+    if not known or known[2] ~= us or known[3] ~= burst then
+        known = {'headwater:rate:' .. kind .. id .. ':' .. us .. ':' .. burst, us, burst}
+        names[kind][id] = known
+    end
+    return known[1]
 end
 
 local function single(key)

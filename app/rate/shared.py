@@ -23,6 +23,9 @@ from app.rate.ask import Answer, Ask, SensorRates
 SCRIPT = (Path(__file__).parent / "bucket.lua").read_bytes()
 SHA = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()  # as EVALSHA wants it
 
+SENSOR_SECONDS = 0.000_02
+"""What the time-out grants for each sensor on top: five times what the script needs."""
+
 AWAY = (RedisError, OSError, TimeoutError, msgspec.MsgspecError)
 """What any failure of Redis looks like."""
 
@@ -50,7 +53,8 @@ class SharedBuckets:
     async def take(self, asks: Sequence[Ask]) -> list[Answer]:
         """Grant or refuse each. Raises one of AWAY."""
         data = ENCODER.encode((self._sensor, asks))
-        async with asyncio.timeout(self._timeout):
+        sensors = sum(len(part[1]) for ask in asks for part in ask.parts)
+        async with asyncio.timeout(self._timeout + sensors * SENSOR_SECONDS):
             try:
                 answer = await self._call(data)
             except ConnectionLost:
