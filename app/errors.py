@@ -142,6 +142,14 @@ class NothingStored(Problem):
     title = "No reading of the request was accepted"
 
 
+class ClockWindow(Problem):
+    """Every reading's time lies outside the window that the server accepts."""
+
+    status = 422
+    slug = "clock-window"
+    title = "The sensor's clock is wrong"
+
+
 class IdempotencyMismatch(Problem):
     """The Idempotency-Key was used before with another body."""
 

@@ -9,6 +9,7 @@ from app.errors import Problem, all_problems
 REMEDY: dict[str, str] = {
     "bad-request": "Correct the parameter or field that `detail` names.",
     "body-too-large": "Send less in one request, or compress it; the limit is on both sizes.",
+    "clock-window": "Set the sensor's clock; `detail` says how far from the server's a time may be.",
     "conflict": "Read the thing again; somebody or something changed it before you.",
     "empty-batch": "Send at least one reading.",
     "forbidden": "Use a key of a role that has the permission `detail` names.",

@@ -42,11 +42,13 @@ class Columns:
         self.value = self.value[mask]
         self.index = self.index[mask]
 
-    def reject(self, mask: NDArray[np.bool_], field_name: str, reason: str) -> None:
-        """Give every reading under the mask the same reason and drop it."""
+    def reject(
+        self, mask: NDArray[np.bool_], field_name: str, reason: str, kind: str | None = None
+    ) -> None:
+        """Give every reading under the mask the same reason and problem type, and drop it."""
         if mask.any():
             self.rejected.extend(
-                Verdict(i, "rejected", field_name, reason) for i in self.index[mask].tolist()
+                Verdict(i, "rejected", field_name, reason, kind) for i in self.index[mask].tolist()
             )
             self.keep(~mask)
 

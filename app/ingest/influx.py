@@ -14,6 +14,7 @@ from litestar.types import ControllerRouterHandler
 from app.ingest.body import read_body
 from app.ingest.decode import Limits
 from app.ingest.line_protocol import decode_line_protocol
+from app.ingest.resolve import CLOCK_WINDOW
 from app.ingest.routes import store
 from app.ingest.times import scale
 from app.ingest.verdict import Reply, Verdict
@@ -64,7 +65,7 @@ def partial_write(result: Reply, refused: list[Verdict]) -> Response[bytes]:
         lines.append(f"and {len(refused) - SHOWN} more")
     stored = result.stored + result.duplicate
     message = f"partial write: {stored} stored, {len(refused)} refused\n" + "\n".join(lines)
-    status = 422 if all(verdict.field == "ts" for verdict in refused) else 400
+    status = 422 if all(verdict.type == CLOCK_WINDOW for verdict in refused) else 400
     return _response(InfluxError(CODES[status], message, refused[0].index), status, {})
 
 

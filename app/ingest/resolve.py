@@ -5,6 +5,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import ClockWindow
 from app.identity.permission import Principal
 from app.ingest.band import BandTable
 from app.ingest.batch import Batch
@@ -13,6 +14,7 @@ from app.ingest.columns import Columns
 from app.settings import Settings
 
 NOT_EVALUATED, FAIL = 2, 4
+CLOCK_WINDOW = f"/problems/{ClockWindow.slug}"
 
 
 async def resolve(
@@ -37,11 +39,13 @@ async def resolve(
         "ts",
         f"lies more than {settings.clock_future_seconds} s ahead of the server's clock; "
         "set the sensor's clock",
+        CLOCK_WINDOW,
     )
     columns.reject(
         columns.ts < now_us - settings.clock_past_days * 86_400_000_000,
         "ts",
         f"is more than {settings.clock_past_days} days old; set the sensor's clock",
+        CLOCK_WINDOW,
     )
     channel_no = columns.channel_no
     with np.errstate(over="ignore"):  # refused just below

@@ -12,7 +12,14 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.types import ControllerRouterHandler
 
-from app.errors import EmptyBatch, Forbidden, NothingStored, UnsupportedMediaType
+from app.errors import (
+    ClockWindow,
+    EmptyBatch,
+    Forbidden,
+    NothingStored,
+    Problem,
+    UnsupportedMediaType,
+)
 from app.identity.permission import Principal
 from app.ingest.arrow import decode_arrow
 from app.ingest.body import read_body
@@ -21,7 +28,7 @@ from app.ingest.csv_body import decode_csv
 from app.ingest.decode import Limits, decode_flat, decode_json, decode_lines
 from app.ingest.parquet import decode_parquet
 from app.ingest.replay_guard import ReplayGuard
-from app.ingest.resolve import resolve
+from app.ingest.resolve import CLOCK_WINDOW, resolve
 from app.ingest.times import scale
 from app.ingest.verdict import Code, Reply, reply
 from app.ops.metrics import READINGS
@@ -84,12 +91,13 @@ async def store(
     return result
 
 
-def nothing_stored(result: Reply) -> NothingStored:
+def nothing_stored(result: Reply) -> Problem:
     """The problem that answers a request whose every reading was rejected."""
     assert isinstance(result.verdicts, list)
     first = result.verdicts[0]
     where = f"{first.field}: " if first.field else ""
-    return NothingStored(
+    is_clock = all(verdict.type == CLOCK_WINDOW for verdict in result.verdicts)
+    return (ClockWindow if is_clock else NothingStored)(
         f"All {result.sent} readings were rejected; the first: {where}{first.reason}.",
         **msgspec.to_builtins(result),
     )

@@ -31,6 +31,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     verdict: str
     field: str | None = None
     reason: str | None = None
+    type: str | None = None
+    """The problem type, where a limit of its own was exceeded."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

@@ -137,6 +137,14 @@ def test_when_nothing_is_accepted_the_status_says_so(tenant: Tenant) -> None:
     assert verdicts(answer) == [(0, "rejected", "ts"), (1, "rejected", "value")]
 
 
+def test_a_wrong_clock_has_a_problem_type_of_its_own(tenant: Tenant) -> None:
+    said = tenant.post([row(7, "2999-01-01T00:00:00Z"), row(7, "1970-01-01T00:00:00Z")]).json()
+    assert (said["type"], said["status"]) == ("/problems/clock-window", 422)
+    assert {verdict["type"] for verdict in said["verdicts"]} == {"/problems/clock-window"}
+    mixed = tenant.post([row(7, "2999-01-01T00:00:00Z"), row("x")]).json()
+    assert mixed["type"] == "/problems/nothing-stored"
+
+
 def test_a_duplicate_beside_a_rejection_is_no_failure(tenant: Tenant) -> None:
     ts = now()
     tenant.post(row(7, ts))
