@@ -17,6 +17,7 @@ COMMANDS = {
     "dev": "app.local.cli:dev",
     "docs": "app.docs.cli:docs",
     "doctor": "app.local.doctor_cli:doctor",
+    "import": "app.backfill.cli:import_",
     "jobs": "jobs.cli:jobs",
     "key": "app.identity.cli:key",
     "migrate": "app.migrate.cli:migrate",

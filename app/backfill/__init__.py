@@ -1,0 +1,1 @@
+"""History from files straight into the database, without HTTP."""
