@@ -188,7 +188,7 @@ class Writer:
         """The group failed as a whole: each submission for itself, the guilty one fails alone."""
         log.warning("writer_group_failed", sqlstate=cause.sqlstate, error=str(cause).strip())
         if _is_lost(link.connection, cause):
-            raise cause
+            raise psycopg.OperationalError(str(cause).strip()) from cause
         if isinstance(cause, psycopg.OperationalError) and not isinstance(
             cause, psycopg.errors.DeadlockDetected
         ):
@@ -200,7 +200,7 @@ class Writer:
                 codes = await link.store_colliding(submission.batch)
             except psycopg.Error as exc:
                 if _is_lost(link.connection, exc):
-                    raise
+                    raise psycopg.OperationalError(str(exc).strip()) from exc
                 _fail([submission], _busy() if isinstance(exc, psycopg.OperationalError) else exc)
                 continue
             self._resolve([submission], submission.batch, codes)
