@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 import pytest
-
 from build import World, at
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-
 from build import World, at
 
 WIDTH = {"1m": "1 minute", "1h": "1 hour", "1d": "1 day"}
