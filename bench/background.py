@@ -26,7 +26,7 @@ def background(
         time.sleep(0.5)
         yield
         if not process.is_alive():
-            raise LoadError("the load beside the measurement ended early")
+            raise LoadError(f"the load beside the measurement ended early ({process.exitcode})")
     finally:
         stop.set()
         process.join(STOP_SECONDS)

@@ -60,6 +60,8 @@ def answer(got: bytes) -> tuple[int, bytes] | None:
     head = got.find(b"\r\n\r\n")
     if head < 0:
         return None
+    if got[9:12] == b"204":
+        return 204, b""
     at = got.lower().find(b"content-length:", 0, head)
     if at < 0:
         raise LoadError(f"an answer without Content-Length: {got[:200]!r}")

@@ -183,9 +183,50 @@ def single(readings: Readings) -> bytes:
     return rows(readings)[1:-1]
 
 
+def line(readings: Readings) -> bytes:
+    """Influx line protocol as Telegraf sends it: a line a sensor and time, a field a metric."""
+    lines: dict[tuple[int, int], list[str]] = {}
+    for sensor, ts, metric, value in zip(
+        readings.sensor.tolist(), readings.ts.tolist(), readings.metric.tolist(),
+        readings.value.tolist(), strict=True,
+    ):  # fmt: skip
+        lines.setdefault((sensor, ts), []).append(f"{METRICS[metric].code}={value}")
+    return "".join(
+        f"water,sensor={uid(sensor)} {','.join(fields)} {ts // 1_000_000}\n"
+        for (sensor, ts), fields in lines.items()
+    ).encode()
+
+
+def arrow(readings: Readings) -> bytes:
+    """An Arrow stream, long form, words as dictionaries."""
+    import pyarrow as pa
+
+    sensors, sensor_no = np.unique(readings.sensor, return_inverse=True)
+    words = {
+        "sensor": (sensor_no, [uid(n) for n in sensors.tolist()]),
+        "metric": (readings.metric, [m.code for m in METRICS]),
+    }
+    table = pa.table(
+        {
+            name: pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), pa.array(distinct))
+            for name, (numbers, distinct) in words.items()
+        }
+        | {
+            "ts": pa.array(readings.ts, pa.timestamp("us", "UTC")),
+            "value": pa.array(readings.value),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue())
+
+
 FORMATS: dict[str, Format] = {
     "rows": Format("rows", "application/json", rows),
     "columnar": Format("columnar", "application/json", columnar),
+    "line": Format("line", "text/plain", line, "/api/v2/write?precision=s&org=bench&bucket=bench"),
+    "arrow": Format("arrow", "application/vnd.apache.arrow.stream", arrow),
 }
 SINGLE = Format("single", "application/json", single)
 

@@ -111,6 +111,8 @@ def http_stretch(
 
 def check_answers(outcome: Outcome, readings: int) -> None:
     """Raise LoadError unless every reading was acknowledged."""
+    if not any(outcome.bodies):
+        return  # 204: all of it is stored, and the table is compared anyway
     answers = [msgspec.json.decode(body, type=Answer) for body in outcome.bodies]
     stored = sum(answer.stored + answer.duplicate for answer in answers)
     if stored != readings or sum(answer.sent for answer in answers) != readings:

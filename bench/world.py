@@ -32,6 +32,14 @@ from bench.server import NOOP, SERVE, Server
 
 TUNED = ("shared_buffers", "max_wal_size", "min_wal_size")
 SITE_SENSORS = 100
+ROLES = ("device", "integration", "scientist", "operator")
+# limits are on, but never reached: a sensor of the fleet sends more than one reading a second
+HIGH_LIMITS = {
+    "RATE_SENSOR_REQUESTS_PER_SECOND": "1000000",
+    "RATE_SENSOR_BURST": "1000000",
+    "RATE_DEVICE_READINGS_PER_SECOND": "2000000",
+    "RATE_DEVICE_BURST": "20000000",
+}
 SHOWN = (
     "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size",
     "wal_compression", "checkpoint_timeout", "max_parallel_workers_per_gather",
@@ -108,9 +116,7 @@ class World:
         self.sensor_ids = np.array([row[0] for row in ids], dtype=np.int64)
         found = dict(self.sql("select m.code, m.metric_id from telemetry.metric as m"))
         self.metric_ids = np.array([found[m.code] for m in METRICS], dtype=np.int16)
-        self.keys = {
-            role: asyncio.run(self._make_key(role)) for role in ("device", "scientist", "operator")
-        }
+        self.keys = {role: asyncio.run(self._make_key(role)) for role in ROLES}
 
     async def _make_key(self, role: str) -> str:
         async with await connect(self.runtime.superuser_url, application="bench") as connection:
@@ -200,6 +206,7 @@ class World:
             **self.runtime.environment(),
             "HEADWATER_STATE": str(folder.path),
             "HEADWATER_HOST": "127.0.0.1",
+            **HIGH_LIMITS,
             **settings,
         }
         log = folder.log / f"server-{len(self._servers)}.log"

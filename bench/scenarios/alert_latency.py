@@ -71,7 +71,7 @@ def calm(w: World, count: int, options: Options) -> list[bytes]:
         end=int(time.time()) - 5,
         violations=0,
     )
-    return requests_of(FORM, made, w.keys["device"])
+    return requests_of(FORM, made, w.keys["integration"])
 
 
 def find_highest(w: World, server: Server, options: Options) -> float:

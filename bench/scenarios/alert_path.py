@@ -48,7 +48,7 @@ def cell(w: World, server: Server, scope: str, options: Options) -> dict[str, ob
         count=options.count(RATE, least=BATCH * 2 * CLIENTS),
         end=int(time.time()) - 5,
     )
-    requests = requests_of(FORM, made, w.keys["device"])
+    requests = requests_of(FORM, made, w.keys["integration"])
     readings = sum(map(len, made))
     verifier = Verifier(w, readings)
 

@@ -50,7 +50,7 @@ def cell(
         count=options.count(SIZES[size], least=size * 2 * clients),
         end=int(time.time()) - 5,
     )
-    requests = requests_of(FORMATS[form], made, w.keys["device"])
+    requests = requests_of(FORMATS[form], made, w.keys["integration"])
     readings = sum(map(len, made))
     warm_up(w, server, requests, clients)
 

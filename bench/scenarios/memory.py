@@ -18,7 +18,8 @@ from bench.world import World, world
 
 MB = 1_000_000
 # name -> format, batch, connections, requests a second
-LOADS: dict[str, tuple[Format, int, int, float]] = {
+Load = tuple[Format, int, int, float]
+LOADS: dict[str, Load] = {
     "rows of 10,000": (FORMATS["rows"], 10_000, 8, 40),
     "columns of 10,000": (FORMATS["columnar"], 10_000, 8, 40),
     "rows of 100": (FORMATS["rows"], 100, 8, 1_000),
@@ -60,32 +61,26 @@ def measure(options: Options) -> Report:
 def stretch(
     w: World,
     server: Server,
-    loads: list[tuple[Format, int, int, float]],
+    loads: list[Load],
     seconds: float,
     options: Options,
 ) -> dict[str, float]:
     """Highest resident memory and growth while the loads run."""
     samples: list[float] = []
-    end = time.monotonic() + seconds
     number = 0
     with audience(server.port, w.keys["operator"], SUBSCRIBERS):
+        end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             w.empty()
             part = min(left, PART_SECONDS)
+            prepared = [
+                (requests(w, load, part, place, options.seed + number), load)
+                for place, load in enumerate(loads)
+            ]
             with contextlib.ExitStack() as running:
-                for place, load in enumerate(loads):
-                    form, batch, connections, rate = load
-                    made = batches(
-                        seed=options.seed + number,
-                        sensors=SENSORS,
-                        first=place * SENSORS,
-                        batch=batch,
-                        count=int(batch * rate * part * 2),
-                        end=int(time.time()) - 5,
-                    )
-                    requests = requests_of(form, made, w.keys["device"])
+                for texts, (_, _, connections, rate) in prepared:
                     running.enter_context(
-                        background(server.port, requests, connections=connections, rate=rate)
+                        background(server.port, texts, connections=connections, rate=rate)
                     )
                 until = time.monotonic() + part
                 while time.monotonic() < until:
@@ -100,3 +95,17 @@ def stretch(
     }
     options.say(f"{[load[0].name for load in loads]}: {found}")
     return found
+
+
+def requests(w: World, load: Load, seconds: float, place: int, seed: int) -> list[bytes]:
+    """More than a load needs for so long, of sensors that no other load has."""
+    form, batch, _, rate = load
+    made = batches(
+        seed=seed,
+        sensors=SENSORS,
+        first=place * SENSORS,
+        batch=batch,
+        count=int(batch * rate * (seconds * 2 + 15)),
+        end=int(time.time()) - 5,
+    )
+    return requests_of(form, made, w.keys["device" if form is SINGLE else "integration"])

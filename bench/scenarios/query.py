@@ -202,7 +202,7 @@ def ask_all(w: World, server: Server, size: int, options: Options) -> list[dict[
         end=int(time.time()) + 200,
         violations=0,
     )
-    requests = requests_of(FORMATS["columnar"], made, w.keys["device"])
+    requests = requests_of(FORMATS["columnar"], made, w.keys["integration"])
     results = []
     with (
         background(server.port, requests, connections=2, rate=INGEST / BATCH),

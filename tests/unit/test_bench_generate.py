@@ -4,7 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from app.ingest.arrow import decode_arrow
 from app.ingest.decode import Limits, decode_json
+from app.ingest.line_protocol import decode_line_protocol
 from bench.client import LoadError, answer
 from bench.generate import FORMATS, METRICS, SINGLE, batches, request, shape, uid
 
@@ -66,10 +68,18 @@ def test_a_gateway_buffers_what_its_sensors_measure() -> None:
     assert shape(10_000, 1_000) == (100, 5, 20)
 
 
-@pytest.mark.parametrize("form", [name for name in FORMATS if name in ("rows", "columnar")])
+DECODERS = {
+    "rows": decode_json,
+    "columnar": decode_json,
+    "line": lambda body, limits: decode_line_protocol(body, limits, 0),
+    "arrow": decode_arrow,
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_forms_of_a_body_hold_the_same_readings(form: str) -> None:
     (made,) = batches(seed=5, sensors=100, batch=1_000, count=1_000, end=END)
-    columns = decode_json(FORMATS[form].encode(made), Limits(50_000))
+    columns = DECODERS[form](FORMATS[form].encode(made), Limits(50_000, "s"))
     assert not columns.rejected
     found = {
         (columns.sensors[s], columns.channels[c][0], ts, value)
