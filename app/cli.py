@@ -13,6 +13,7 @@ from app.errors import CommandError
 
 # command -> "module:object" of its click command
 COMMANDS = {
+    "archive": "app.archive.cli:archive",
     "demo": "app.demo.cli:demo",
     "dev": "app.local.cli:dev",
     "docs": "app.docs.cli:docs",

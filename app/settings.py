@@ -76,6 +76,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds after which Redis counts as gone and each process keeps its own buckets."""
     rate_in_process_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.25
     """Part of the limits that each process gives away while a configured Redis is gone."""
+    archive_url: str = ""
+    """Where cold readings go: file:/a/folder or s3://bucket/prefix; empty: only by hand, to .headwater."""
+    archive_after_days: int = 30
+    """Age in days from which a day's readings move to the archive; at least 4."""
+    archive_memory_mb: int = 256
+    """Memory that DuckDB may use for the archive, in MB; beyond it spills to the disk."""
+    archive_s3_endpoint: str = ""
+    """Address of the S3 store, as in http://host:9000; empty: AWS."""
+    archive_s3_key: str = ""
+    """Access key of the S3 store."""
+    archive_s3_secret: str = ""
+    """Secret key of the S3 store."""
+    archive_s3_region: str = ""
+    """Region of the S3 store; empty: us-east-1."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":

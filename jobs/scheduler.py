@@ -21,6 +21,7 @@ from app.db.pool import connect
 from app.db.queries import queries
 from app.settings import Settings
 from jobs.alert import sweep_alerts
+from jobs.archive import archive_due
 from jobs.rollup import refresh_rollups
 from jobs.tidy import tidy
 
@@ -41,6 +42,7 @@ JOBS = (
     Job("refresh_rollups", 30, refresh_rollups),
     Job("sweep_alerts", 60, sweep_alerts),
     Job("tidy", 60, tidy),
+    Job("archive", 3600, archive_due),
 )
 HEARTBEAT_SECONDS = 5
 

@@ -23,6 +23,8 @@ from psycopg import AsyncConnection, AsyncCursor, postgres
 
 import app
 import jobs
+from app.archive.lake import Lake
+from app.archive.place import Place
 from app.db.queries import queries
 from app.paths import QUERIES
 from app.read.series import Key, Selection
@@ -65,7 +67,9 @@ def type_name(oid: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def connection(pg_server: Server, pg_template: str) -> Iterator[psycopg.Connection]:
+def connection(
+    pg_server: Server, pg_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[psycopg.Connection]:
     database = Database(pg_server, pg_server.create(pg_template))
     with psycopg.connect(database.url(), autocommit=True) as made:
         # what the writer makes for itself
@@ -73,6 +77,9 @@ def connection(pg_server: Server, pg_template: str) -> Iterator[psycopg.Connecti
             if statement.startswith("create temporary"):
                 made.execute(statement.replace("on commit drop", ""))  # type: ignore[arg-type]
                 assert name
+        # what DuckDB makes for itself
+        place = Place(folder=str(tmp_path_factory.mktemp("lake")))
+        Lake(place, database.url(), is_writer=True).close()
         yield made
     pg_server.drop(database.name)
 

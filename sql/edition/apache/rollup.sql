@@ -1,4 +1,4 @@
--- requires: edition/apache/rollup_tables.sql
+-- requires: edition/apache/rollup_tables.sql, archive/range.sql
 --
 -- The rollups' views and their refresh. One UTC day is one transaction, so a refresh that is killed
 -- has done whole days and the log still lists the others.
@@ -105,11 +105,11 @@ declare
         date_trunc('hour', p_to + interval '1 hour' - interval '1 microsecond', 'UTC');
     v_day_to constant timestamptz :=
         date_trunc('day', p_to + interval '1 day' - interval '1 microsecond', 'UTC');
-    v_columns constant text :=
-        'sensor_id, metric_id, bucket, n, value_avg, value_min, value_max, value_sum, value_sum_sq, '
-        'value_first, value_last, n_suspect, n_fail';
+    v_frozen constant tstzmultirange := archive.frozen(v_hour_from, v_hour_to);
 begin
-    delete from telemetry.rollup_1m_stored as s where s.bucket >= v_hour_from and s.bucket < v_hour_to;
+    -- buckets of cold ranges can't be computed from what is hot: they stay as they are
+    delete from telemetry.rollup_1m_stored as s
+    where s.bucket >= v_hour_from and s.bucket < v_hour_to and not s.bucket <@ v_frozen;
     insert into telemetry.rollup_1m_stored (
         sensor_id, metric_id, bucket, n, value_avg, value_min, value_max, value_sum, value_sum_sq,
         value_first, value_last, n_suspect, n_fail
@@ -120,7 +120,7 @@ begin
         public.first(r.value, r.ts), public.last(r.value, r.ts),
         count(*) filter (where r.quality = 3), count(*) filter (where r.quality = 4)
     from telemetry.reading as r
-    where r.ts >= v_hour_from and r.ts < v_hour_to
+    where r.ts >= v_hour_from and r.ts < v_hour_to and not r.ts <@ v_frozen
     group by 1, 2, 3;
 
     delete from telemetry.rollup_1h_stored as s where s.bucket >= v_hour_from and s.bucket < v_hour_to;

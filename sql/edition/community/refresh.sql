@@ -1,3 +1,5 @@
+-- requires: archive/range.sql
+--
 -- How the rollups are brought up to date on demand; policies do it by themselves every few minutes.
 
 create or replace function telemetry.rollup_refresh_steps(p_is_scheduled boolean)
@@ -6,8 +8,9 @@ language sql
 stable
 begin atomic
     select format(
-        'call public.refresh_continuous_aggregate(%L, null, %L)', s.rollup,
-        time_bucket(s.width, now())
+        'call public.refresh_continuous_aggregate(%L, %L, %L)', s.rollup,
+        -- what is cold would be erased
+        archive.hot_from(), time_bucket(s.width, now())
     )
     from (
         values

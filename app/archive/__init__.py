@@ -1,0 +1,1 @@
+"""Readings that left the database for Parquet files, and how they are still found."""

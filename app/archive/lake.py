@@ -1,0 +1,199 @@
+"""The lake: DuckDB in this process, its catalogue in PostgreSQL (schema `lake`), its files in a Place.
+
+DuckDB's extensions come from Python packages and are put into the state folder, so nothing is fetched at
+run time. Memory is bounded; what does not fit is spilled to the state folder. A Lake belongs to one
+thread at a time; `ask` runs a statement beside the event loop.
+"""
+
+import asyncio
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import duckdb_extensions
+from psycopg.conninfo import conninfo_to_dict
+
+from app.archive.place import Place
+from app.paths import STATE
+
+EXTENSIONS = ("postgres", "ducklake", "httpfs")
+CATALOGUE_SCHEMA = "lake"
+TABLE = "lake.main.reading"
+S3_TIMEOUT_SECONDS = 20
+COLUMNS = "sensor_id, metric_id, ts, value, quality"
+
+_TABLE = f"""
+create table if not exists {TABLE} (
+    sensor_id bigint not null,
+    metric_id smallint not null,
+    ts timestamptz not null,
+    value double not null,
+    quality smallint not null,
+    tenant_id integer not null,
+    export_id bigint not null
+)
+"""
+_OPTIONS = {
+    "parquet_compression": "zstd",
+    "parquet_version": "2",
+    "parquet_row_group_size": "122880",
+}
+
+Row = tuple[Any, ...]
+
+
+class LakeError(Exception):
+    """DuckDB could not do it; the text is one line without secrets."""
+
+
+def literal(text: str) -> str:
+    """A text as SQL literal, where parameters are not taken."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Lake:
+    """An attached lake; `close` it. Raises LakeError for whatever DuckDB says."""
+
+    def __init__(
+        self,
+        place: Place,
+        url: str,
+        *,
+        role: str = "",
+        is_writer: bool = False,
+        memory_mb: int = 256,
+        threads: int = 2,
+    ) -> None:
+        self.place = place
+        self._secrets = [text for text in (place.secret, *_passwords(url)) if text]
+        home = _home()
+        with self._translated():
+            self.connection = duckdb.connect(
+                config={
+                    "memory_limit": f"{memory_mb}MB",
+                    "threads": threads,
+                    "extension_directory": str(home / "extensions"),
+                    "temp_directory": str(home / "spill"),
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                    "preserve_insertion_order": True,
+                }
+            )
+        try:
+            with self._translated():
+                self._load()
+                self._attach(url, role=role, is_writer=is_writer)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def _load(self) -> None:
+        for name in EXTENSIONS:
+            try:
+                self.connection.load_extension(name)
+            except duckdb.Error:
+                duckdb_extensions.import_extension(name, con=self.connection)
+                self.connection.load_extension(name)
+        self.connection.execute("set timezone = 'UTC'")
+
+    def _attach(self, url: str, *, role: str, is_writer: bool) -> None:
+        place = self.place
+        if place.bucket:
+            self.connection.execute(f"set http_timeout = {S3_TIMEOUT_SECONDS}")
+            self.connection.execute("set http_retries = 2")
+            self.connection.execute(
+                f"create secret store (type s3, key_id {literal(place.key)},"
+                f" secret {literal(place.secret)}, region {literal(place.region or 'us-east-1')},"
+                f" endpoint {literal(place.endpoint)}, url_style 'path',"
+                f" use_ssl {'true' if place.is_tls else 'false'})"
+            )
+        server = literal(_conninfo(url, role))
+        mode = "" if is_writer else ", read_only"
+        self.connection.execute(f"attach {server} as pg (type postgres, read_only)")
+        catalogue = literal("ducklake:postgres:" + _conninfo(url, role))
+        self.connection.execute(
+            f"attach {catalogue} as lake (metadata_schema '{CATALOGUE_SCHEMA}',"
+            f" data_path {literal(place.data_path)}, data_inlining_row_limit 0{mode})"
+        )
+        if is_writer:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the table once: a month and a tenant a folder, sorted by series."""
+        known = self.connection.execute(
+            "select count(*) from duckdb_tables() where database_name = 'lake' and table_name = 'reading'"
+        ).fetchone()
+        if known and known[0]:
+            return
+        self.connection.execute("begin")
+        self.connection.execute(_TABLE)
+        self.connection.execute(
+            f"alter table {TABLE} set partitioned by (year(ts), month(ts), tenant_id)"
+        )
+        self.connection.execute(
+            f"alter table {TABLE} set sorted by (sensor_id asc, metric_id asc, ts asc)"
+        )
+        self.connection.execute("commit")
+        for name, value in _OPTIONS.items():
+            self.connection.execute(f"call lake.set_option('{name}', '{value}')")
+
+    def run(self, statement: str, arguments: Sequence[object] = ()) -> list[Row]:
+        """A statement's rows."""
+        with self._translated():
+            return self.connection.execute(statement, list(arguments)).fetchall()
+
+    async def ask(self, statement: str, arguments: Sequence[object] = ()) -> list[Row]:
+        """A statement's rows, in a thread; a cancelled caller interrupts it."""
+        work = asyncio.ensure_future(asyncio.to_thread(self.run, statement, arguments))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self.connection.interrupt()
+            await asyncio.gather(work, return_exceptions=True)
+            raise
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        with contextlib.suppress(duckdb.Error):
+            self.connection.close()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as exc:
+            text = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+            for secret in self._secrets:
+                text = text.replace(secret, "***")
+            raise LakeError(text[:400]) from None
+
+
+def _home() -> Path:
+    """Where DuckDB keeps extensions and spills: the state folder, or where that can't be written."""
+    home = STATE / "duckdb"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if os.access(home, os.W_OK):
+            return home
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="headwater-duckdb-"))
+
+
+def _passwords(url: str) -> list[str]:
+    password = conninfo_to_dict(url).get("password")
+    return [str(password)] if password else []
+
+
+def _conninfo(url: str, role: str) -> str:
+    """libpq's key=value form; what the URL leaves out comes from PG* variables."""
+    options = "-c timezone=UTC" + (f" -c role={role}" if role else "")
+    parts = {**conninfo_to_dict(url), "options": options, "application_name": "headwater-lake"}
+    return " ".join(
+        "{}='{}'".format(key, str(value).replace("\\", "\\\\").replace("'", "\\'"))
+        for key, value in parts.items()
+    )
