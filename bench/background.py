@@ -1,8 +1,9 @@
-"""Load beside what is measured: a process of its own that POSTs fresh batches at a steady rate."""
+"""Load beside what is measured: processes of their own that POST fresh batches at steady rates."""
 
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 
 from bench.client import LoadError, run
@@ -11,28 +12,39 @@ from bench.load import FORK
 STOP_SECONDS = 30.0
 
 
+@dataclass(frozen=True)
+class Load:
+    """One process's share."""
+
+    requests: Sequence[bytes]
+    connections: int
+    rate: float
+    """Requests a second."""
+
+
 @contextlib.contextmanager
-def background(
-    port: int, requests: Sequence[bytes], *, connections: int, rate: float
-) -> Iterator[None]:
-    """Send `rate` requests a second while the block runs; nothing where the rate is 0."""
-    if not rate:
-        yield
-        return
+def background(port: int, *loads: Load) -> Iterator[None]:
+    """Send while the block runs. Raises LoadError where a load ended before the block did."""
     stop = FORK.Event()
-    process = FORK.Process(target=_send, args=(port, requests, connections, rate, stop))
-    process.start()
+    processes = [FORK.Process(target=_send, args=(port, load, stop)) for load in loads if load.rate]
+    for process in processes:
+        process.start()
     try:
-        time.sleep(0.5)
+        if processes:
+            time.sleep(0.5)
         yield
-        if not process.is_alive():
-            raise LoadError(f"the load beside the measurement ended early ({process.exitcode})")
+        if not all(process.is_alive() for process in processes):
+            raise LoadError("the load beside the measurement ended early")
     finally:
         stop.set()
-        process.join(STOP_SECONDS)
-        if process.is_alive():
-            process.kill()
+        for process in processes:
+            process.join(STOP_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join()
 
 
-def _send(port: int, requests: Sequence[bytes], connections: int, rate: float, stop: Event) -> None:
-    run(port, requests, connections=connections, rate=rate, until=stop.is_set)
+def _send(port: int, load: Load, stop: Event) -> None:
+    run(
+        port, load.requests, connections=load.connections, rate=load.rate, until=stop.is_set
+    )  # fmt: skip

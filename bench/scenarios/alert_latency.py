@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.background import background
+from bench.background import Load, background
 from bench.client import HOST, LoadError, answer
 from bench.generate import FORMATS, METRICS, SINGLE, Readings, batches, request, uid
 from bench.live import Subscriber
@@ -96,7 +96,7 @@ def cell(w: World, server: Server, level: int, highest: float, options: Options)
     # three times as long as the probes should take
     planned = int(rate * BATCH * (3 * count / PROBES_A_SECOND + 5))
     requests = calm(w, max(BATCH, planned), options)
-    with background(server.port, requests, connections=CLIENTS, rate=rate):
+    with background(server.port, Load(requests, CLIENTS, rate)):
         whole, after_commit = probe(w, server, count)
     found = {
         "load_readings_per_second": rounded(rate * BATCH),

@@ -4,10 +4,9 @@ Flat: the median of the last fifth of the samples against that of the second fif
 up). `--seconds` scales the long stretch: 300 x seconds, ten minutes by default.
 """
 
-import contextlib
 import time
 
-from bench.background import background
+from bench.background import Load, background
 from bench.generate import FORMATS, SINGLE, Format, batches
 from bench.live import audience
 from bench.load import requests_of
@@ -18,8 +17,8 @@ from bench.world import World, world
 
 MB = 1_000_000
 # name -> format, batch, connections, requests a second
-Load = tuple[Format, int, int, float]
-LOADS: dict[str, Load] = {
+Kind = tuple[Format, int, int, float]
+KINDS: dict[str, Kind] = {
     "rows of 10,000": (FORMATS["rows"], 10_000, 8, 40),
     "columns of 10,000": (FORMATS["columnar"], 10_000, 8, 40),
     "rows of 100": (FORMATS["rows"], 100, 8, 1_000),
@@ -34,20 +33,20 @@ SENSORS = 1_000
 def measure(options: Options) -> Report:
     """Each load with a fresh server, then the long mixed one."""
     report = begin("memory")
-    with world(sensors=SENSORS * len(LOADS)) as w:
+    with world(sensors=SENSORS * len(KINDS)) as w:
         report.versions = versions(w.versions())
         report.settings = w.settings() | {"rules": w.set_rules("tenant")}
-        for name, load in LOADS.items():
+        for name, kind in KINDS.items():
             if options.wants(name):
                 server = w.serve()
-                found = stretch(w, server, [load], 5 * options.seconds, options)
+                found = stretch(w, server, [kind], 5 * options.seconds, options)
                 report.results.append({"load": name} | found)
                 report.goals.append(judge(f"{name}, MB a worker", found["highest_mb"], "< 300"))
                 w.stop()
         if options.wants("mixed"):
             mixed = [
                 (form, batch, connections, rate / 8)
-                for form, batch, connections, rate in LOADS.values()
+                for form, batch, connections, rate in KINDS.values()
             ]
             found = stretch(w, w.serve(), mixed, LONG * options.seconds, options)
             report.results.append({"load": "mixed"} | found)
@@ -61,7 +60,7 @@ def measure(options: Options) -> Report:
 def stretch(
     w: World,
     server: Server,
-    loads: list[Load],
+    kinds: list[Kind],
     seconds: float,
     options: Options,
 ) -> dict[str, float]:
@@ -74,14 +73,10 @@ def stretch(
             w.empty()
             part = min(left, PART_SECONDS)
             prepared = [
-                (requests(w, load, part, place, options.seed + number), load)
-                for place, load in enumerate(loads)
+                Load(requests(w, kind, part, place, options.seed + number), kind[2], kind[3])
+                for place, kind in enumerate(kinds)
             ]
-            with contextlib.ExitStack() as running:
-                for texts, (_, _, connections, rate) in prepared:
-                    running.enter_context(
-                        background(server.port, texts, connections=connections, rate=rate)
-                    )
+            with background(server.port, *prepared):
                 until = time.monotonic() + part
                 while time.monotonic() < until:
                     samples.append(server.rss_bytes() / MB)
@@ -93,13 +88,13 @@ def stretch(
         "growth": rounded(median(samples[-fifth:]) / median(samples[fifth : 2 * fifth] or samples)),
         "seconds": rounded(seconds),
     }
-    options.say(f"{[load[0].name for load in loads]}: {found}")
+    options.say(f"{[kind[0].name for kind in kinds]}: {found}")
     return found
 
 
-def requests(w: World, load: Load, seconds: float, place: int, seed: int) -> list[bytes]:
+def requests(w: World, kind: Kind, seconds: float, place: int, seed: int) -> list[bytes]:
     """More than a load needs for so long, of sensors that no other load has."""
-    form, batch, _, rate = load
+    form, batch, _, rate = kind
     made = batches(
         seed=seed,
         sensors=SENSORS,

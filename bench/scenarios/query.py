@@ -18,7 +18,7 @@ import numpy as np
 import psycopg
 
 from app.ingest.batch import Batch
-from bench.background import background
+from bench.background import Load, background
 from bench.client import HOST, LoadError
 from bench.generate import FORMATS, METRICS, batches, uid, walk
 from bench.load import copy, requests_of
@@ -205,7 +205,7 @@ def ask_all(w: World, server: Server, size: int, options: Options) -> list[dict[
     requests = requests_of(FORMATS["columnar"], made, w.keys["integration"])
     results = []
     with (
-        background(server.port, requests, connections=2, rate=INGEST / BATCH),
+        background(server.port, Load(requests, 2, INGEST / BATCH)),
         psycopg.connect(w.runtime.superuser_url, autocommit=True) as connection,
     ):
         for question in QUESTIONS:
