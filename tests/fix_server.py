@@ -41,6 +41,10 @@ class Api:
         self.superuser_url = superuser_url
         self.environment = {**os.environ, **environment, "HEADWATER_PORT": str(self.port)}
         self.environment["HEADWATER_STATE"] = str(log.parent)
+        # else a killed one leaves its own behind
+        metrics = log.parent / "metrics"
+        metrics.mkdir()
+        self.environment["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
         self.process: subprocess.Popen[bytes] | None = None
         self.client = httpx.Client(base_url=self.url, timeout=30)
 
@@ -237,6 +241,7 @@ def environment_of(database: Database) -> dict[str, str]:
         "DATABASE_URL": database.url("headwater_app"),
         "INGEST_DATABASE_URL": database.url("headwater_ingest"),
         "OWNER_DATABASE_URL": database.url(),
+        "SQL_DATABASE_URL": database.url("headwater_sql"),
         "REDIS_URL": "",
     }
 
