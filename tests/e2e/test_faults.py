@@ -56,7 +56,7 @@ class Fleet:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Post until the end of the block; then every batch begun is brought home."""
-        threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
+        threads = [threading.Thread(target=self._run, daemon=True) for _ in range(CLIENTS)]
         for thread in threads:
             thread.start()
         try:
@@ -106,7 +106,8 @@ class Fleet:
         values = [7.0] * BATCH
         values[BATCH // 2] = 9.0
         body = {"sensor": f"s{number}", "ts": self.times(number), "metrics": {"ph": values}}
-        while True:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
             try:
                 answer = httpx.post(
                     f"{self.tenant.api.url}/api/v1/readings",
@@ -124,6 +125,7 @@ class Fleet:
             with self._lock:
                 self.retries += 1
             time.sleep(0.05)
+        raise TimeoutError(f"batch {number} was never acknowledged")
 
 
 def check(fleet: Fleet) -> None:
