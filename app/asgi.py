@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.types import ControllerRouterHandler
 
 from app.alert.routes import ROUTES as ALERT_ROUTES
+from app.archive.routes import ROUTES as ARCHIVE_ROUTES
 from app.docs.routes import ROUTES as DOCS_ROUTES
 from app.docs.routes import openapi_config
 from app.identity.middleware import KeyMiddleware, needed
@@ -19,6 +20,7 @@ from app.live.routes import ROUTES as LIVE_ROUTES
 from app.ops.http import Stopwatch, count_response
 from app.ops.routes import ROUTES as OPS_ROUTES
 from app.problem import handle
+from app.query.routes import ROUTES as QUERY_ROUTES
 from app.read.routes import ROUTES as READ_ROUTES
 from app.services import Services
 from app.settings import Settings
@@ -27,6 +29,8 @@ HANDLERS: list[ControllerRouterHandler] = [
     *INGEST_ROUTES,
     *INFLUX_ROUTES,
     *READ_ROUTES,
+    *QUERY_ROUTES,
+    *ARCHIVE_ROUTES,
     *ALERT_ROUTES,
     *LIVE_ROUTES,
     *OPS_ROUTES,

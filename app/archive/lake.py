@@ -156,6 +156,26 @@ class Lake:
             await asyncio.gather(work, return_exceptions=True)
             raise
 
+    async def read(self, statement: str, arguments: Sequence[object] = ()) -> list[Row]:
+        """As `ask`, beside other reads of the same lake."""
+        with self._translated():
+            cursor = self.connection.cursor()
+
+        def work() -> list[Row]:
+            with self._translated():
+                return cursor.execute(statement, list(arguments)).fetchall()
+
+        task = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cursor.interrupt()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+        finally:
+            with contextlib.suppress(duckdb.Error):
+                cursor.close()
+
     def close(self) -> None:
         """Let go of files and connections."""
         with contextlib.suppress(duckdb.Error):

@@ -42,6 +42,7 @@ ROUTES: dict[tuple[str, str], Permission] = {
     ("GET", "/api/v1/readings"): Permission.READINGS_READ,
     ("GET", "/api/v1/latest"): Permission.READINGS_READ,
     ("GET", "/api/sensors/latest"): Permission.READINGS_READ,
+    ("GET", "/api/sensors/historical"): Permission.READINGS_READ,
     ("GET", "/api/v1/sensors"): Permission.CATALOGUE_READ,
     ("GET", "/api/v1/sites"): Permission.CATALOGUE_READ,
     ("GET", "/api/v1/metrics"): Permission.CATALOGUE_READ,

@@ -16,6 +16,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
+from app.archive.read import readings_anywhere
 from app.errors import BadRequest
 from app.read.format import (
     CSV,
@@ -51,7 +52,6 @@ from app.read.series import (
     Key,
     Selection,
     readings_filled,
-    readings_raw,
     readings_rollup,
     series_count,
 )
@@ -148,18 +148,19 @@ async def fetch(
     services: Services, question: Question, after: Key, count: int, skip: int = 0
 ) -> list[Row]:
     """Rows after a key."""
-    async with services.pool.connection() as connection:
-        if question.is_raw:
-            return list(
-                await readings_raw(
-                    connection,
-                    selection=question.selection,
-                    after=after,
-                    to_ts=question.to_ts,
-                    count=count,
-                    skip=skip,
-                )
+    if question.is_raw:
+        return list(
+            await readings_anywhere(
+                services.pool,
+                services.cold,
+                selection=question.selection,
+                after=after,
+                to_ts=question.to_ts,
+                count=count,
+                skip=skip,
             )
+        )
+    async with services.pool.connection() as connection:
         if question.is_filled:
             return list(
                 await readings_filled(

@@ -252,3 +252,20 @@ delete from archive.restored as r
 where r.export_id is null
     and r.range_from < %(range_to)s::timestamptz and r.range_to > %(range_from)s::timestamptz
 returning r.range_from, r.range_to;
+
+-- name: cold_ranges
+select c.export_id, c.range_from, c.range_to
+from archive.cold_range as c
+where c.range_from < %(range_to)s::timestamptz and c.range_to > %(range_from)s::timestamptz
+order by c.range_from, c.export_id;
+
+-- name: cold_sensors
+select s.sensor_id, s.uid
+from telemetry.sensor as s
+where (%(tenant_id)s::integer is null or s.tenant_id = %(tenant_id)s::integer)
+    and (%(sensor_ids)s::bigint[] is null or s.sensor_id = any(%(sensor_ids)s::bigint[]))
+    and (%(site_ids)s::bigint[] is null or s.site_id = any(%(site_ids)s::bigint[]));
+
+-- name: cold_metrics
+select m.metric_id, m.code, m.unit
+from telemetry.metric as m;
