@@ -60,7 +60,13 @@ def numbered(statement: str) -> tuple[str, list[str]]:
     return text.replace("%%", "%"), names
 
 
+VOID = 2278
+"""What a function returns that returns nothing; the driver has no name for it."""
+
+
 def type_name(oid: int) -> str:
+    if oid == VOID:
+        return "void"
     known = postgres.types.get(oid)
     assert known is not None, f"type {oid} has no Python type in this test"
     return known.name if known.oid == oid else f"{known.name}[]"

@@ -136,6 +136,7 @@ def literal_episodes(readings: list[tuple[int, float]], rule: Rule) -> list[Epis
         Episode(
             sensor="s", metric=rule.metric, severity=rule.severity, side=rule.side,
             opened_at=group[0][0], last_at=group[-1][0],
+            raised_at=min(ts for ts, _ in group if ts - group[0][0] >= rule.min_duration * SECOND),
             resolved_at=min((c for c in clear if c > group[0][0]), default=None),
             peak=sign * max(sign * value for _, value in group), n=len(group),
         )
