@@ -228,13 +228,17 @@ def test_one_backend_killed_during_ingest(crashing: tuple[Runtime, Api], tmp_pat
     with fleet.running():
         for application in ("headwater-writer", "headwater-latest"):
             fleet.wait_for(40)
-            ((pid,),) = api.sql(
-                "select min(pid) from pg_stat_activity where application_name = %s", application
-            )
-            os.kill(pid, 9)
+            eventually(lambda application=application: bool(backends(api, application)))
+            os.kill(backends(api, application)[0], 9)
             eventually(lambda: answers(api))
         fleet.wait_for(40)
     check(fleet)
+
+
+def backends(api: Api, application: str) -> list[int]:
+    """The server's processes behind those connections."""
+    rows = api.sql("select pid from pg_stat_activity where application_name = %s", application)
+    return [pid for (pid,) in rows]
 
 
 def answers(api: Api) -> bool:
