@@ -20,6 +20,7 @@ from app.live.routes import ROUTES as LIVE_ROUTES
 from app.ops.http import Stopwatch, count_response
 from app.ops.routes import ROUTES as OPS_ROUTES
 from app.problem import handle
+from app.query.routes import ROUTES as QUERY_ROUTES
 from app.read.routes import ROUTES as READ_ROUTES
 from app.services import Services
 from app.settings import Settings
@@ -28,6 +29,7 @@ HANDLERS: list[ControllerRouterHandler] = [
     *INGEST_ROUTES,
     *INFLUX_ROUTES,
     *READ_ROUTES,
+    *QUERY_ROUTES,
     *ARCHIVE_ROUTES,
     *ALERT_ROUTES,
     *LIVE_ROUTES,

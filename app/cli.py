@@ -28,6 +28,7 @@ COMMANDS = {
     "sensor": "app.catalogue.cli:sensor",
     "serve": "app.serve:serve",
     "site": "app.catalogue.cli:site",
+    "sql": "app.query.cli:sql",
     "tenant": "app.identity.tenant_cli:tenant",
 }
 

@@ -158,6 +158,22 @@ class IdempotencyMismatch(Problem):
     title = "The Idempotency-Key belongs to another request"
 
 
+class QueryRefused(Problem):
+    """The SQL is not one SELECT over the contract's views; `reason`, `line` and `column` say why."""
+
+    status = 422
+    slug = "query-refused"
+    title = "This SQL is not run here"
+
+
+class QueryTooCostly(Problem):
+    """The query would cost, or took, more than is allowed."""
+
+    status = 422
+    slug = "query-too-costly"
+    title = "The query is too costly"
+
+
 class RateLimited(Problem):
     """The sensor, key or tenant sent more than its allowance."""
 

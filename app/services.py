@@ -12,6 +12,7 @@ from app.ingest.catalogue import Catalogue
 from app.ingest.writer import Writer
 from app.live.hub import Hub
 from app.ops.status import Probe
+from app.query.run import Desk
 from app.rate.limiter import Limiter
 from app.settings import Settings
 
@@ -30,6 +31,7 @@ class Services:
     probe: Probe = field(init=False)
     cold: ColdReader = field(init=False)
     limiter: Limiter = field(init=False)
+    desk: Desk = field(init=False)
 
     def __post_init__(self) -> None:
         self.pool = make_pool(self.settings)
@@ -40,6 +42,7 @@ class Services:
         self.probe = Probe(self.settings)
         self.cold = ColdReader(self.settings)
         self.limiter = Limiter(self.settings)
+        self.desk = Desk(self.settings, self.pool)
         self.bell = Bell(
             self.settings.database_url,
             {"catalogue_changed": self._catalogue_changed, "alert_raised": self.hub.ring},
@@ -52,6 +55,7 @@ class Services:
     async def start(self) -> None:
         """Open pools and begin the background tasks."""
         await self.pool.open(wait=False)
+        await self.desk.start()
         self.writer.start()
         self.hub.start()
         self.bell.start()
@@ -64,5 +68,6 @@ class Services:
         await self.hub.stop()
         await self.probe.stop()
         await self.limiter.stop()
+        await self.desk.stop()
         await self.cold.close()
         await self.pool.close()

@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """PostgreSQL for the readings' writers, as headwater_ingest; empty: DATABASE_URL."""
     owner_database_url: str = ""
     """PostgreSQL for `headwater migrate`; may create roles and extensions; empty: DATABASE_URL."""
+    sql_database_url: str = ""
+    """PostgreSQL for people's SQL, as headwater_sql; empty: POST /api/v1/sql answers 503."""
     redis_url: str = ""
     """Redis or Valkey; empty: run without it (token buckets then live in each process)."""
     headwater_host: str = "127.0.0.1"
@@ -54,6 +56,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Connections of each API process for reads and small writes."""
     statement_timeout_seconds: int = 30
     """Longest statement of the API's reads, in seconds."""
+    sql_pool_size: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
+    """Queries of people that each API process runs at once."""
+    sql_timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=3_600)] = 30
+    """Longest query of people's SQL, in seconds."""
+    sql_max_cost: Annotated[float, msgspec.Meta(gt=0)] = 5_000_000
+    """Highest cost that EXPLAIN may name for such a query; beyond it the query is refused."""
+    sql_max_rows: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000
+    """Most rows of an answer; the rest is cut off and said to be."""
+    sql_max_bytes: Annotated[int, msgspec.Meta(ge=1_000)] = 33_554_432
+    """Most bytes of an answer's values; the rest is cut off and said to be."""
     rate_sensor_requests_per_second: NotNegative = 1.0
     """Requests a second that may bring readings of one sensor, with a key of role device; 0: no limit."""
     rate_sensor_burst: Burst = 60

@@ -27,6 +27,7 @@ ROLES = (
     "headwater_app",
     "headwater_ingest",
     "headwater_analyst",
+    "headwater_sql",
     "headwater_grafana",
 )
 

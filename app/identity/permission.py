@@ -20,16 +20,18 @@ class Permission(StrEnum):
     ALERTS_READ = "alerts:read"
     ALERTS_DECIDE = "alerts:decide"
     THRESHOLDS_WRITE = "thresholds:write"
+    SQL_READ = "sql:read"
 
 
 _READ = frozenset({Permission.READINGS_READ, Permission.CATALOGUE_READ, Permission.ALERTS_READ})
-_OPERATE = _READ | {Permission.ALERTS_DECIDE}
+_STUDY = _READ | {Permission.SQL_READ}
+_OPERATE = _STUDY | {Permission.ALERTS_DECIDE}
 _ADMINISTER = _OPERATE | {Permission.THRESHOLDS_WRITE, Permission.READINGS_WRITE}
 
 ROLES: dict[str, frozenset[Permission]] = {
     "device": frozenset({Permission.READINGS_WRITE}),
     "operator": _OPERATE,
-    "scientist": _READ,
+    "scientist": _STUDY,
     "admin": _ADMINISTER,
     "super_admin": _ADMINISTER,
     "integration": _READ | {Permission.READINGS_WRITE},
@@ -46,6 +48,7 @@ ROUTES: dict[tuple[str, str], Permission] = {
     ("GET", "/api/v1/sensors"): Permission.CATALOGUE_READ,
     ("GET", "/api/v1/sites"): Permission.CATALOGUE_READ,
     ("GET", "/api/v1/metrics"): Permission.CATALOGUE_READ,
+    ("POST", "/api/v1/sql"): Permission.SQL_READ,
     ("GET", "/api/v1/alerts"): Permission.ALERTS_READ,
     ("GET", "/api/v1/alerts/{episode_id}"): Permission.ALERTS_READ,
     ("POST", "/api/v1/alerts/{episode_id}/acknowledge"): Permission.ALERTS_DECIDE,

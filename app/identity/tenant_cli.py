@@ -1,4 +1,4 @@
-"""`headwater tenant create|list`."""
+"""`headwater tenant create|list|login`."""
 
 import asyncio
 import re
@@ -11,6 +11,7 @@ from rich.table import Table
 from app.db.cli import command_connection
 from app.db.queries import queries
 from app.errors import CommandError
+from app.identity.login import drop_login, make_login
 from app.identity.tenant import put_tenant
 from app.settings import Settings
 
@@ -63,3 +64,22 @@ def list_tenants() -> None:
             str(row["slug"]), str(row["title"]), "yes" if row["is_auto_register"] else "no"
         )
     Console().print(table)
+
+
+@tenant.command()
+@click.argument("slug")
+@click.option("--revoke", is_flag=True, help="Remove the login instead, and end its sessions.")
+def login(slug: str, revoke: bool) -> None:
+    """Make a database login that sees the tenant SLUG only; print its address once.
+
+    For psql, notebooks and BI tools. Made again, it gets a new password.
+    """
+    settings = Settings.from_env()
+
+    async def run() -> str:
+        async with command_connection(settings, settings.owner_database_url) as connection:
+            if revoke:
+                return await drop_login(connection, slug)
+            return await make_login(connection, slug, settings.owner_database_url)
+
+    click.echo(asyncio.run(run()))

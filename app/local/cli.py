@@ -17,6 +17,7 @@ ROLES = {
     "app": "headwater_app",
     "ingest": "headwater_ingest",
     "analyst": "headwater_analyst",
+    "sql": "headwater_sql",
     "grafana": "headwater_grafana",
     "superuser": SUPERUSER,
 }

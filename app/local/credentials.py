@@ -29,6 +29,7 @@ DATABASE_VARIABLES = {
     "OWNER_DATABASE_URL": SUPERUSER,
     "OBJECT_OWNER_DATABASE_URL": OWNER,
     "ANALYST_DATABASE_URL": "headwater_analyst",
+    "SQL_DATABASE_URL": "headwater_sql",
     "GRAFANA_DATABASE_URL": "headwater_grafana",
 }
 REDIS = "redis"  # among the fresh ones, beside the roles

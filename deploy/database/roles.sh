@@ -3,7 +3,7 @@
 # The migrations give them their rights.
 set -eu
 
-for role in owner app ingest analyst grafana; do
+for role in owner app ingest analyst sql grafana; do
     name="headwater_$role"
     variable="HEADWATER_$(echo "$role" | tr '[:lower:]' '[:upper:]')_PASSWORD"
     eval "password=\$$variable"

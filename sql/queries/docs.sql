@@ -1,7 +1,7 @@
 -- name: dictionary_schemas
 select n.nspname as schema, coalesce(obj_description(n.oid, 'pg_namespace'), '') as comment
 from pg_catalog.pg_namespace as n
-where n.nspname in ('identity', 'telemetry', 'alert', 'analytics', 'ops', 'quality', 'archive')
+where n.nspname in ('identity', 'telemetry', 'alert', 'analytics', 'ops', 'quality', 'archive', 'tenant')
 order by n.nspname;
 
 -- name: dictionary_relations

@@ -1,0 +1,1 @@
+"""People's SQL: one SELECT over the contract, for one tenant."""
