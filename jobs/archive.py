@@ -97,6 +97,7 @@ async def _run(
     problems: list[str] = []
     age = timedelta(days=settings.archive_after_days)
     waiting = await exports_unfinished(connection)
+    was_cut_short = bool(waiting)
     while most is None or moved + len(problems) < most:
         export = waiting.pop(0) if waiting else await export_claim(connection, age=age)
         if export is None:
@@ -113,6 +114,9 @@ async def _run(
             continue
         moved += done.state == "dropped"
         log.info("archived", **_facts(done))
+    if was_cut_short and not problems:
+        # files that a dead process wrote and nobody knows; nobody else writes now
+        await lake.ask("call ducklake_delete_orphaned_files('lake', cleanup_all => true)")
     expired = await expire(connection, lake)
     await rows(connection, "rollups_protect", range_to=None)
     return Outcome(moved=moved, expired=expired, problems=problems)
