@@ -1,5 +1,6 @@
 """`python -m bench <scenario>`: generate, load, query, report. `python -m bench table`: the README's."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,8 @@ def _command(name: str, text: str) -> click.Command:
         "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write it here."
     )
     def command(*, is_json: bool, out: Path | None, **asked: Any) -> None:
+        # servers must not outlive a run that is told to end
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         options = Options(**asked)
         began = time.monotonic()
         try:
