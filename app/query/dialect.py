@@ -5,11 +5,15 @@ function keeps the name it was called by, so what is executed is what was writte
 no calls (`extract(x from y)`, `cast(x as y)`) keep their parsers.
 """
 
+import logging
 from typing import Any
 
 from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.tokenizer_core import TokenType
+
+# it warns of statements that it does not know; they are refused, and no news
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 KEPT = ("CAST", "EXTRACT", "OVERLAY", "POSITION", "SUBSTRING", "TRIM")
 

@@ -115,7 +115,7 @@ NODES: frozenset[type[exp.Expr]] = frozenset(
 SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"))
 
 _KEYWORDS = """
-    all and any array as asc between both by case cast cross cube current day desc distinct else end
+    all and any array as asc at between both by case cast cross cube current day desc distinct else end
     escape except exclude exists false fetch filter first following for from full group groups
     having ilike in inner intersect interval is join last lateral leading left like limit local
     materialized natural next not null nulls no offset on only or order ordinality others outer over
@@ -128,6 +128,7 @@ _TYPE_WORDS = """
     real smallint text time timestamp timestamptz timetz uuid varchar varying
 """
 _FIELDS = """
+    years months weeks days hours mins secs
     century day decade dow doy epoch hour isodow isoyear julian microseconds millennium milliseconds
     minute month quarter second timezone timezone_hour timezone_minute week year
 """
