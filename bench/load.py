@@ -140,13 +140,18 @@ class Verifier:
 
     def check(self, what: str) -> None:
         """Raise LoadError where readings are lost, doubled or changed."""
-        found = self._world.digest()
-        if self._digest is None:
-            self._digest = found
-        if found[0] != self._readings or found != self._digest:
+        if self.wrong():
+            found = self._world.digest()
             raise LoadError(
                 f"{what}: the table holds {found}, expected {self._readings} {self._digest}"
             )
+
+    def wrong(self) -> int:
+        """How many readings are lost or doubled; at least 1 where any is changed."""
+        found = self._world.digest()
+        if self._digest is None:
+            self._digest = found
+        return abs(found[0] - self._readings) or int(found != self._digest)
 
 
 def against_copy(

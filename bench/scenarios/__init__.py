@@ -13,6 +13,7 @@ SCENARIOS = {
     "ingest-batch": "HTTP batches with all checks on, against binary COPY by two connections",
     "ingest-dedup": "batches that collide with stored readings, against plain COPY",
     "ingest-single": "one reading a POST, against a server that does all but write",
+    "backfill": "a year of history by `headwater import`, against un-indexed COPY",
     "alert-path": "10, 1,000 and 100,000 rules, against the same ingest without rules",
     "alert-latency": "POST sent to WebSocket received under load",
     "query": "dashboards' questions while ingesting, against the same on raw readings",
