@@ -19,9 +19,13 @@ create or replace function alert.derive(
     p_batch alert.candidate[]
 )
 returns setof alert.outcome
-language sql
+language plpgsql
 stable
-begin atomic
+-- plpgsql, because it keeps the plan: planning over many chunks costs more than the query
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
     with cause as materialized (
         select
             row_number() over () as cause_no,
@@ -207,6 +211,7 @@ begin atomic
     ) as v
     where v.state <> 'dropped' or m.episode_id is not null;
 end;
+$$;
 comment on function alert.derive(bigint[], smallint[], alert.candidate[]) is
     'Episodes that a batch begins, extends or ends, for the given datastreams (pairwise arrays); '
     'state dropped: a pending one that cleared too soon. Changes nothing.';

@@ -11,12 +11,14 @@ comment on function alert.bucket_of(bigint) is
 
 create or replace function alert.changed_since(p_buckets smallint[], p_versions bigint[])
 returns table (bucket smallint, version bigint, sensor_ids bigint[])
-language sql
+language plpgsql -- keeps the plan; every transaction of a writer asks
 stable
 -- the ingest role may not read episodes
 security definer
 set search_path = pg_catalog, pg_temp
-begin atomic
+as $$
+begin
+    return query
     select
         w.bucket, w.version,
         array(
@@ -28,6 +30,7 @@ begin atomic
     join alert.watch as w on w.bucket = known.bucket
     where w.version <> known.version;
 end;
+$$;
 comment on function alert.changed_since(smallint[], bigint[]) is
     'Of the given buckets those whose version is another by now, with their sensors that have an '
     'unresolved episode.';
