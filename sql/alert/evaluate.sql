@@ -1,5 +1,6 @@
 -- requires: alert/judge.sql
 -- requires: alert/rules_for.sql
+-- requires: alert/stored.sql
 -- requires: alert/watch.sql
 --
 -- From a batch of candidates to episodes and outbox, in the writer's transaction.
@@ -49,16 +50,8 @@ begin
             c.*, j.first_violation, j.last_violation,
             case
                 when c.episode_id is not null then j.first_violation <= c.evaluated_at
-                else j.row_count < (
-                    select count(*)
-                    from (
-                        select 1
-                        from telemetry.reading as r
-                        where r.sensor_id = c.sensor_id and r.metric_id = c.metric_id
-                            and r.ts >= j.first_violation
-                        limit j.row_count + 1
-                    ) as stored
-                )
+                else j.row_count < alert.count_stored(
+                    c.sensor_id, c.metric_id, j.first_violation, j.row_count + 1)
             end as is_late
         from cause as c
         join (
@@ -89,35 +82,13 @@ begin
         where t.is_late is not true
             and (j.ts > t.evaluated_at or (t.episode_id is null and j.ts >= t.first_violation))
         union all
-        select t.cause_no, r.ts, r.value, alert.judge(r.value, t.side, t.limit_value, t.hysteresis)
+        select t.cause_no, r.ts, r.value, r.judgement
         from touched as t
-        cross join lateral (
-            select
-                coalesce((
-                    select r.ts
-                    from telemetry.reading as r
-                    where r.sensor_id = t.sensor_id and r.metric_id = t.metric_id
-                        and r.ts < least(t.first_violation, t.opened_at)
-                        and alert.judge(r.value, t.side, t.limit_value, t.hysteresis) = -1
-                    order by r.ts desc
-                    limit 1
-                ), '-infinity') as after_ts,
-                case
-                    when t.episode_id is not null then 'infinity'
-                    else coalesce((
-                        select r.ts
-                        from telemetry.reading as r
-                        where r.sensor_id = t.sensor_id and r.metric_id = t.metric_id
-                            and r.ts > t.last_violation
-                            and alert.judge(r.value, t.side, t.limit_value, t.hysteresis) = -1
-                        order by r.ts
-                        limit 1
-                    ), 'infinity')
-                end as until_ts
-        ) as stretch
-        join telemetry.reading as r
-            on r.sensor_id = t.sensor_id and r.metric_id = t.metric_id
-            and r.ts > stretch.after_ts and r.ts <= stretch.until_ts
+        cross join lateral alert.stored_around(
+            t.sensor_id, t.metric_id, least(t.first_violation, t.opened_at),
+            case when t.episode_id is null then t.last_violation else 'infinity' end,
+            t.side, t.limit_value, t.hysteresis
+        ) as r
         where t.is_late
     ),
     -- every clear reading ends a stretch and begins the next
