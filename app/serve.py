@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 CONNECT_SECONDS = 3.0
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+    "MALLOC_TOP_PAD_": str(16 << 20),
+}
+"""What glibc gives the workers: a batch's buffers are used again, not mapped and faulted in each time."""
 
 
 @click.command()
@@ -53,6 +59,8 @@ def serve(host: str | None, port: int | None, workers: int) -> None:
         # before any import of prometheus_client: it looks once
         metrics = tempfile.mkdtemp(prefix="headwater-metrics-")
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+    for name, size in MALLOC.items():
+        os.environ.setdefault(name, size)
     try:
         run(settings, workers)
     finally:

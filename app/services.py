@@ -45,7 +45,12 @@ class Services:
         self.desk = Desk(self.settings, self.pool)
         self.bell = Bell(
             self.settings.database_url,
-            {"catalogue_changed": self._catalogue_changed, "alert_raised": self.hub.ring},
+            {
+                "catalogue_changed": self._catalogue_changed,
+                "sensor_created": self.catalogue.forget_unknown,
+                "alert_raised": self.hub.ring,
+            },
+            polled=frozenset({"alert_raised"}),
         )
 
     def _catalogue_changed(self) -> None:

@@ -1,11 +1,12 @@
 """Waits for the database's doorbells (pg_notify) on a connection of its own.
 
 A bell carries nothing; whoever it wakes looks into the tables. After a lost connection every bell is
-rung once, because some may have been missed, and the same happens every `interval` seconds.
+rung once, because some may have been missed. Those in `polled` are also rung every `interval` seconds:
+what they announce may have been written without a bell.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import psycopg
 import structlog
@@ -20,10 +21,16 @@ class Bell:
     """Calls `handlers[channel]()` for every bell. Handlers must not block."""
 
     def __init__(
-        self, url: str, handlers: Mapping[str, Callable[[], None]], *, interval: float = 5.0
+        self,
+        url: str,
+        handlers: Mapping[str, Callable[[], None]],
+        *,
+        polled: frozenset[str] = frozenset(),
+        interval: float = 5.0,
     ) -> None:
         self._url = url
         self._handlers = handlers
+        self._polled = polled
         self._interval = interval
         self._task: asyncio.Task[None] | None = None
         self.is_connected = False
@@ -38,9 +45,9 @@ class Bell:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _ring_all(self) -> None:
-        for handler in self._handlers.values():
-            handler()
+    def _ring(self, channels: Iterable[str]) -> None:
+        for channel in channels:
+            self._handlers[channel]()
 
     async def _run(self) -> None:
         while True:
@@ -58,7 +65,7 @@ class Bell:
             for channel in self._handlers:
                 await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
             self.is_connected = True
-            self._ring_all()
+            self._ring(self._handlers)
             while True:
                 async for notify in connection.notifies(timeout=self._interval):
                     handler = self._handlers.get(notify.channel)
@@ -66,4 +73,4 @@ class Bell:
                         handler()
                 # also proves that the connection still lives
                 await connection.execute("select 1")
-                self._ring_all()
+                self._ring(self._polled)

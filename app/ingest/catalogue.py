@@ -89,6 +89,10 @@ class Catalogue:
         """Forget everything: the catalogue has changed."""
         self._memory = Memory()
 
+    def forget_unknown(self) -> None:
+        """There are new sensors: ask again for those that nobody knew."""
+        self._memory.unknown = {}
+
     async def channels(self, wanted: list[Channel]) -> list[Resolved | Refused]:
         """The meaning of each (metric, unit)."""
         memory = self._memory
