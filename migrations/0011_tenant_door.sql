@@ -8,12 +8,9 @@ begin
     if not exists (select from pg_catalog.pg_roles where rolname = 'headwater_sql') then
         create role headwater_sql login;
     end if;
-    execute pg_catalog.format(
-        'alter role headwater_analyst in database %I set search_path = analytics, public',
-        pg_catalog.current_database());
-    execute pg_catalog.format(
-        'alter role headwater_analyst in database %I set default_transaction_read_only = on',
-        pg_catalog.current_database());
+    -- unqualified names mean the contract, and nothing is written by mistake
+    alter role headwater_analyst set search_path = analytics, public;
+    alter role headwater_analyst set default_transaction_read_only = on;
     -- what sorts and joins spill; only a superuser may say so
     begin
         alter role headwater_sql set temp_file_limit = '2GB';

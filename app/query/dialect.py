@@ -21,6 +21,11 @@ KEPT = ("CAST", "EXTRACT", "OVERLAY", "POSITION", "SUBSTRING", "TRIM")
 class Contract(Postgres):
     """The dialect of people's SQL."""
 
+    class Generator(Postgres.Generator):  # type: ignore[misc,valid-type]
+        """Several arguments after DISTINCT stay as they are."""
+
+        MULTI_ARG_DISTINCT = True
+
     class Parser(Postgres.Parser):  # type: ignore[misc,valid-type]
         """No function is special."""
 

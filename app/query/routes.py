@@ -28,7 +28,7 @@ class SqlBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     sql: str
     params: list[Parameter] = []
-    limit: int = DEFAULT_LIMIT
+    limit: int | None = None
     tenant: str | None = None
 
 
@@ -39,15 +39,17 @@ async def post_sql(request: Request[Any, Any, Any]) -> Response[bytes]:
     principal: Principal = request.user
     media_type = negotiate(request)
     body = await _body(request)
-    if not 1 <= body.limit <= services.settings.sql_max_rows:
-        raise BadRequest(f"limit: must be from 1 to {services.settings.sql_max_rows}.")
+    most = services.settings.sql_max_rows
+    limit = min(DEFAULT_LIMIT, most) if body.limit is None else body.limit
+    if not 1 <= limit <= most:
+        raise BadRequest(f"limit: must be from 1 to {most}.")
     if len(body.params) > MOST_PARAMETERS:
         raise BadRequest(f"params: at most {MOST_PARAMETERS} are taken.")
     if "\0" in body.sql or any(isinstance(p, str) and "\0" in p for p in body.params):
         raise BadRequest("sql, params: must not hold a NUL character.")
     async with services.pool.connection() as connection:
         tenant_id = await tenant_scope(connection, principal, body.tenant)
-    question = Question(sql=body.sql, parameters=body.params, limit=body.limit, tenant_id=tenant_id)
+    question = Question(sql=body.sql, parameters=body.params, limit=limit, tenant_id=tenant_id)
     answer = await _unless_gone(request, services, question)
     content = await asyncio.to_thread(FORMS[media_type], answer)
     return Response(content, media_type=media_type, headers=headers(answer))

@@ -135,6 +135,11 @@ _FIELDS = """
 PAREN_KEYWORDS = frozenset(_KEYWORDS.split()) | frozenset(_TYPE_WORDS.split())
 """Words that may stand before a parenthesis without calling anything."""
 
+REWORDED = PAREN_KEYWORDS | frozenset(
+    ("isnull", "notnull", "power", "int2", "int4", "int8", "float4", "float8", "bpchar")
+)
+"""Words that may be another one once the text is written anew, as `isnull` is `is null`."""
+
 WORDS = PAREN_KEYWORDS | FUNCTIONS | BARE_FUNCTIONS | frozenset(_FIELDS.split())
 """Every word that may stand unquoted in the text that is executed."""
 
