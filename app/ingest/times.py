@@ -75,21 +75,20 @@ def _parse_utc_texts(values: Sequence[object]) -> NDArray[np.int64] | None:
     width = len(str(values[0]))
     if not 20 <= width <= 27 or width == 21:
         return None
-    # before numpy sees them: it makes every text as wide as the widest
-    if any(type(value) is not str or len(value) != width for value in values):
-        return None
     try:
-        texts = np.array(values, dtype=f"S{width}")
-    except UnicodeEncodeError:
+        text = "".join(values)  # type: ignore[arg-type]
+    except TypeError:
         return None
-    grid = texts.view(np.uint8).reshape(len(texts), width)
+    if not text.isascii() or set(map(len, values)) != {width}:  # type: ignore[arg-type]
+        return None
+    grid = np.frombuffer(text.encode(), dtype=np.uint8).reshape(len(values), width)
     marks = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":", width - 1: "Z"}
     if width > 20:
         marks[19] = "."
     digits = np.array([i for i in range(width) if i not in marks])
     if any((grid[:, i] != ord(mark)).any() for i, mark in marks.items()):
         return None
-    if (grid[:, digits] < ord("0")).any() or (grid[:, digits] > ord("9")).any():
+    if (grid[:, digits] - np.uint8(ord("0")) > 9).any():  # below "0" wraps round
         return None
     try:
         bare = np.ascontiguousarray(grid[:, :-1]).view(f"S{width - 1}").reshape(-1)
