@@ -89,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_in_process_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.25
     """Part of the limits that each process gives away while a configured Redis is gone."""
     archive_url: str = ""
-    """Where cold readings go: file:/a/folder or s3://bucket/prefix; empty: only by hand, to .headwater."""
+    """Where cold readings go: file:/a/folder or s3://bucket/prefix; empty: by hand, to .headwater."""
     archive_after_days: int = 30
     """Age in days from which a day's readings move to the archive; at least 4."""
     archive_memory_mb: int = 256
