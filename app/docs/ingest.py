@@ -172,7 +172,16 @@ SQL_EXAMPLE = {
 
 SQL_ANSWER: dict[str, Any] = {
     "type": "object",
-    "required": ["columns", "rows", "row_count", "truncated", "engine", "scanned", "seconds"],
+    "required": [
+        "columns",
+        "rows",
+        "row_count",
+        "truncated",
+        "engine",
+        "scanned",
+        "seconds",
+        "hot_from",
+    ],
     "properties": {
         "columns": {
             "type": "array",
@@ -185,13 +194,18 @@ SQL_ANSWER: dict[str, Any] = {
         "rows": {"type": "array", "items": {"type": "array"}},
         "row_count": {"type": "integer"},
         "truncated": {"type": "boolean", "description": "There are more rows than were sent."},
-        "engine": {"enum": ["postgresql", "duckdb"]},
+        "engine": {"enum": ["postgresql"]},
         "scanned": {
             "type": ["object", "null"],
             "description": "The plan's estimates, to one digit.",
             "properties": {"cost": {"type": "number"}, "rows": {"type": "number"}},
         },
         "seconds": {"type": "number"},
+        "hot_from": {
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": "Readings from before are archived and not in this answer.",
+        },
     },
 }
 
@@ -330,7 +344,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
             "200": {
                 "description": (
                     "The rows. CSV and Arrow say engine, row count and truncation in the headers "
-                    "Headwater-Engine, Headwater-Row-Count, Headwater-Truncated."
+                    "Headwater-Engine, Headwater-Row-Count, Headwater-Truncated, Headwater-Hot-From."
                 ),
                 "content": {
                     "application/json": {"schema": SQL_ANSWER},

@@ -63,6 +63,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     scanned: Scanned | None
     seconds: float
+    hot_from: datetime | None = None
+    """Set where readings were asked for and some are archived: those before are not in the answer."""
 
 
 def as_json(answer: Answer) -> bytes:

@@ -14,7 +14,7 @@ from app.db.cli import command_connection
 from app.errors import CommandError, Problem
 from app.identity.tenant import tenant_id_of
 from app.query.answer import ENCODER, Answer, cell
-from app.query.run import Parameter, Question, configure, run, sql_pass
+from app.query.run import Parameter, Question, configure, run, sql_hot_from, sql_pass
 from app.settings import Settings
 
 
@@ -41,6 +41,11 @@ def sql(statement: str, tenant: str | None, form: str, limit: int, params: tuple
     except Problem as exc:
         raise CommandError(exc.detail) from None
     _show(answer, form)
+    if answer.hot_from is not None:
+        click.echo(
+            f"headwater: readings before {cell(answer.hot_from)} are archived and not in this answer",
+            err=True,
+        )
     if answer.truncated:
         click.echo(f"headwater: there are more than these {answer.row_count} rows", err=True)
 
@@ -51,10 +56,11 @@ async def _ask(
     async with command_connection(settings) as main:
         tenant_id = None if tenant is None else await tenant_id_of(main, tenant)
         permit = await sql_pass(main, tenant_id=tenant_id)
+        hot_from = await sql_hot_from(main)
     question = Question(sql=text, parameters=params, limit=limit, tenant_id=tenant_id)
     async with command_connection(settings, settings.sql_database_url) as connection:
         await configure(connection)
-        return await run(connection, question, permit, settings)
+        return await run(connection, question, permit, hot_from, settings)
 
 
 def _show(answer: Answer, form: str) -> None:

@@ -65,6 +65,15 @@ def check(text: str, parameters: int = 0) -> exp.Query:
     return tree
 
 
+def views(tree: exp.Query) -> set[str]:
+    """Views of the contract that a checked tree reads."""
+    return {
+        table.name
+        for table in tree.find_all(exp.Table)
+        if table.name in TABLES and (table.db or table.name not in _visible_ctes(table))
+    }
+
+
 def rewrite(tree: exp.Query, scope: Scope) -> exp.Query:
     """A copy with each table of the contract replaced by a sub-select of the scope's rows."""
     holder = exp.Subquery(this=tree.copy())

@@ -9,6 +9,7 @@ caller that is cancelled has the statement cancelled in the server, too.
 import asyncio
 import math
 import time
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from app.db.pool import conninfo
 from app.db.queries import queries
 from app.errors import Problem, QueryRefused, QueryTooCostly, Unavailable
 from app.query.answer import Answer, Column, Scanned, size
-from app.query.guard import MOST_IDS, Scope, check, render, rewrite
+from app.query.guard import MOST_IDS, Scope, check, render, rewrite, views
 from app.settings import Settings
 
 SQL = queries("query")
@@ -47,6 +48,13 @@ async def sql_pass(connection: AsyncConnection, *, tenant_id: int | None) -> str
     async with connection.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(SQL["sql_pass"], {"tenant_id": tenant_id})
         return str(await cursor.fetchone())
+
+
+async def sql_hot_from(connection: AsyncConnection) -> datetime | None:
+    """From here on no reading is archived; None: none is at all."""
+    async with connection.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(SQL["sql_hot_from"])
+        return await cursor.fetchone()
 
 
 async def sql_sensors(connection: AsyncConnection, *, tenant_id: int, count: int) -> list[int]:
@@ -91,9 +99,10 @@ class Desk:
             raise Unavailable("People's SQL is not set up here: SQL_DATABASE_URL is empty.")
         async with self._main.connection() as main:
             permit = await sql_pass(main, tenant_id=question.tenant_id)
+            hot_from = await sql_hot_from(main)
         try:
             async with self._pool.connection() as connection:
-                return await run(connection, question, permit, self._settings)
+                return await run(connection, question, permit, hot_from, self._settings)
         except (PoolTimeout, TooManyRequests):
             raise Unavailable(
                 "Too many queries run at this moment; try again.", headers={"Retry-After": "5"}
@@ -107,9 +116,17 @@ async def configure(connection: AsyncConnection) -> None:
 
 
 async def run(
-    connection: AsyncConnection, question: Question, permit: str, settings: Settings
+    connection: AsyncConnection,
+    question: Question,
+    permit: str,
+    hot_from: datetime | None,
+    settings: Settings,
 ) -> Answer:
-    """One query on a connection that `configure` has seen. Raises QueryRefused, QueryTooCostly."""
+    """One query on a connection that `configure` has seen. Raises QueryRefused, QueryTooCostly.
+
+    Everything runs in PostgreSQL. This is the place to choose another engine for a query that needs
+    readings from before `hot_from`; until there is one, the answer says what is not in it.
+    """
     began = time.monotonic()
     tree = await asyncio.to_thread(check, question.sql, len(question.parameters))
     seconds = settings.sql_timeout_seconds
@@ -134,6 +151,7 @@ async def run(
         engine="postgresql",
         scanned=scanned,
         seconds=round(time.monotonic() - began, 4),
+        hot_from=hot_from if "reading" in views(tree) else None,
     )
 
 

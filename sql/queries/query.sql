@@ -1,6 +1,9 @@
 -- name: sql_pass
 select identity.sql_pass(%(tenant_id)s::integer);
 
+-- name: sql_hot_from
+select archive.hot_from();
+
 -- name: sql_begin
 select
     set_config('headwater.pass', %(pass)s::text, true),
