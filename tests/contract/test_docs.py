@@ -93,7 +93,9 @@ def test_setting_is_documented(field: msgspec.structs.FieldInfo) -> None:
 
 def test_no_setting_is_documented_that_is_gone() -> None:
     rows = re.findall(
-        r"^\| `([A-Z0-9_]+)` \|", section(page("docs/settings.md"), "Of every process"), re.MULTILINE
+        r"^\| `([A-Z0-9_]+)` \|",
+        section(page("docs/settings.md"), "Of every process"),
+        re.MULTILINE,
     )
     assert rows == [name.upper() for name in Settings.__struct_fields__]
 
