@@ -23,7 +23,7 @@ from app.archive.book import (
     owner_connection,
     rows,
 )
-from app.archive.export import ArchiveError, move
+from app.archive.export import ArchiveError, move, refresh
 from app.archive.lake import Lake, LakeError
 from app.archive.place import Place
 from app.archive.retention import expire
@@ -119,6 +119,9 @@ async def _run(
         await lake.ask("call ducklake_delete_orphaned_files('lake', cleanup_all => true)")
     expired = await expire(connection, lake)
     await rows(connection, "rollups_protect", range_to=None)
+    # hot days before the border, which the refresh policies no longer reach: what failed to move
+    for range_from, range_to in await rows(connection, "hot_islands"):
+        await refresh(connection, range_from=range_from, range_to=range_to)
     return Outcome(moved=moved, expired=expired, problems=problems)
 
 

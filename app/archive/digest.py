@@ -10,14 +10,17 @@ from decimal import Decimal
 
 import msgspec
 
-_FRACTION = "floor((({value}) * {by} - floor(({value}) * {by})) * 2147483648.0::double)::bigint"
+_TIER = (
+    "{number} + floor(value * {by})::bigint % 2147483647"
+    " + 3 * floor((value * {by} - floor(value * {by})) * 2147483648.0::double)::bigint"
+)
 _VALUE = (
-    "case when abs(value) < 1e15::double then 1 + "
-    + _FRACTION.format(value="value", by="8589934592.7182818::double")
-    + " + 3 * "
-    + _FRACTION.format(value="value", by="1.5795e18::double")
-    + " + 7 * "
-    + _FRACTION.format(value="value", by="1021.314159::double")
+    "case when abs(value) >= 0.00048828125::double and abs(value) < 524288::double then "
+    + _TIER.format(number=1, by="8589934592.7182818::double")
+    + " when abs(value) < 0.00048828125::double then "
+    + _TIER.format(number=2, by="1.5795e18::double")
+    + " when abs(value) < 1e15::double then "
+    + _TIER.format(number=3, by="1021.314159::double")
     + " else 5 end"
 )
 _WEIGHT = "((epoch_us(ts) + metric_id::bigint * 7919 + quality::bigint * 104729) % 134217689)"

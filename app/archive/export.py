@@ -8,11 +8,14 @@ which is enough because readings are only ever added.
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import LiteralString, cast
+from uuid import uuid4
 
 import structlog
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import LockNotAvailable
 
 from app.archive.book import (
@@ -25,7 +28,7 @@ from app.archive.book import (
 )
 from app.archive.digest import DIGEST, SensorDigest, difference, digest_of
 from app.archive.hot import bring_back, ids, moment
-from app.archive.lake import COLUMNS, TABLE, Lake, literal
+from app.archive.lake import COLUMNS, FILE_OPTIONS, TABLE, Lake, literal
 
 log = structlog.get_logger()
 
@@ -43,22 +46,27 @@ class ArchiveError(Exception):
 async def move(connection: AsyncConnection, lake: Lake, export: Export) -> Export:
     """Take an export as far as it goes. Raises LakeError, ArchiveError, psycopg.Error."""
     passes = 0
+    here: dict[int, SensorDigest] | None = None
     while export.state != "dropped":
         if export.state == "pending":
             passes += 1
             if passes > PASSES:
                 raise ArchiveError("what is there changes all the time; the next run goes on")
-            await put(connection, lake, export)
-        else:  # verified by a run that died: verified again, for files can change
-            is_same = await verify(connection, lake, export)
-            if is_same:
-                await drop(connection, export)
+            here = await put(connection, lake, export)
+        # verified by a run that died: verified again, for files can change
+        elif await verify(connection, lake, export, here):
+            await drop(connection, export)
         export = await export_get(connection, export_id=export.export_id)
     return export
 
 
-async def put(connection: AsyncConnection, lake: Lake, export: Export) -> None:
-    """pending → exported: the chunk's readings are in the lake, in one snapshot of it."""
+async def put(
+    connection: AsyncConnection, lake: Lake, export: Export
+) -> dict[int, SensorDigest] | None:
+    """pending → exported: the chunk's readings are in the lake, in one snapshot of it.
+
+    Returns PostgreSQL's digest of the chunk, computed meanwhile.
+    """
     number = export.export_id
     if await lake.ask(f"select 1 from {TABLE} where export_id = {number} limit 1"):
         await lake.ask(f"delete from {TABLE} where export_id = {number}")
@@ -75,17 +83,64 @@ async def put(connection: AsyncConnection, lake: Lake, export: Export) -> None:
                 f" and c.ts >= {moment(merge_from)} and c.ts < {moment(merge_to)} and c.ts = r.ts"
                 " and c.sensor_id = r.sensor_id and c.metric_id = r.metric_id)"
             )
+    here = None
     found = await rows(connection, "export_chunk", **export.range)
     if found:
         ((chunk, is_columnar),) = found
-        columns = ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(","))
-        await lake.ask(
-            f"insert into {TABLE} select {columns}, coalesce(s.tenant_id, 0), {number}"
-            f" from {_source(export, chunk, is_columnar=is_columnar)} as r"
-            f" left join pg.telemetry.sensor as s on s.sensor_id = r.sensor_id{known}"
-        )
+        digest = asyncio.create_task(_digest_meanwhile(lake, export))
+        try:
+            source = _source(export, chunk, is_columnar=is_columnar)
+            tenants = await rows(connection, "tenants_with_sensors")
+            if len(tenants) == 1 and not known and _is_in_one_month(export):
+                await _put_file(lake, export, source, tenant_id=tenants[0][0])
+            else:
+                await lake.ask(
+                    f"insert into {TABLE} select {_columns()}, coalesce(s.tenant_id, 0), {number}"
+                    f" from {source} as r"
+                    f" left join pg.telemetry.sensor as s on s.sensor_id = r.sensor_id{known}"
+                )
+            here = await digest
+        finally:
+            digest.cancel()
+            await asyncio.gather(digest, return_exceptions=True)
     ((snapshot,),) = await lake.ask("select max(snapshot_id) from lake.snapshots()")
     await rows(connection, "export_is_done", export_id=number, snapshot_id=snapshot)
+    return here
+
+
+async def _put_file(lake: Lake, export: Export, source: str, *, tenant_id: int) -> None:
+    """The same as the insert where all goes to one folder: DuckDB then need not split the rows."""
+    begin = export.range_from.astimezone(UTC)
+    folder = f"main/reading/year={begin.year}/month={begin.month}/tenant_id={tenant_id}"
+    if lake.place.folder:
+        await asyncio.to_thread(Path(lake.place.folder, folder).mkdir, parents=True, exist_ok=True)
+    path = literal(f"{lake.place.data_path}{folder}/export-{export.export_id}-{uuid4()}.parquet")
+    await lake.ask(
+        f"copy (select {_columns()}, {tenant_id}::integer as tenant_id,"
+        f" {export.export_id}::bigint as export_id from {source} as r"
+        " order by r.sensor_id, r.metric_id, r.ts)"
+        f" to {path} (format parquet, {FILE_OPTIONS})"
+    )
+    await lake.ask(f"call ducklake_add_data_files('lake', 'reading', {path})")
+
+
+async def _digest_meanwhile(lake: Lake, export: Export) -> dict[int, SensorDigest]:
+    """PostgreSQL's digest by a connection of DuckDB's, beside the copy."""
+    statement = (
+        "select sensor_id, row_count, first_ts, last_ts, value_sum, value_abs_sum, checksum::text"
+        f" from archive.digest({literal(str(export.range_from))}, {literal(str(export.range_to))})"
+    )
+    return digest_of(await lake.read(f"select * from postgres_query('pg', {literal(statement)})"))
+
+
+def _columns() -> str:
+    return ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(","))
+
+
+def _is_in_one_month(export: Export) -> bool:
+    first = export.range_from.astimezone(UTC)
+    last = export.range_to.astimezone(UTC) - timedelta(microseconds=1)
+    return (first.year, first.month) == (last.year, last.month)
 
 
 def _source(export: Export, chunk: str, *, is_columnar: bool) -> str:
@@ -99,10 +154,16 @@ def _source(export: Export, chunk: str, *, is_columnar: bool) -> str:
     return f"postgres_query('pg', {literal(statement)})"
 
 
-async def verify(connection: AsyncConnection, lake: Lake, export: Export) -> bool:
+async def verify(
+    connection: AsyncConnection,
+    lake: Lake,
+    export: Export,
+    here: Mapping[int, SensorDigest] | None = None,
+) -> bool:
     """exported → verified: read back and compared; False: late readings came, it starts over.
 
-    Raises ArchiveError where the lake has anything else than the chunk had.
+    `here` is PostgreSQL's digest, where it was computed already. Raises ArchiveError where the lake has
+    anything else than the chunk had.
     """
     number = export.export_id
     manifest = await digest_lake(lake, f"export_id = {number}")
@@ -116,7 +177,8 @@ async def verify(connection: AsyncConnection, lake: Lake, export: Export) -> boo
             f"export_id in ({ids([*exports, number])}) and (export_id = {number} or"
             f" (ts >= {moment(export.merge_from)} and ts < {moment(export.merge_to)}))",
         )
-    here = await digest_hot(connection, **export.range)
+    if here is None or difference(here, there):
+        here = await digest_hot(connection, **export.range)
     hot_count = sum(one.row_count for one in here.values())
     problem = difference(here, there)
     if problem is None:
@@ -142,8 +204,7 @@ async def drop(connection: AsyncConnection, export: Export) -> None:
     if not export.is_late:
         span = dict(export.range)
     if span["range_from"] is not None:
-        for (step,) in await rows(connection, "rollup_steps", **span):
-            await connection.execute(cast("LiteralString", step))
+        await refresh(connection, **span)
     await rows(connection, "rollups_protect", range_to=export.range_to)
     await _refreshes_are_over(connection)
     for attempt in range(1, LOCK_ATTEMPTS + 1):
@@ -157,6 +218,20 @@ async def drop(connection: AsyncConnection, export: Export) -> None:
             if attempt == LOCK_ATTEMPTS:
                 raise
             await asyncio.sleep(attempt)
+
+
+async def refresh(connection: AsyncConnection, *, range_from: object, range_to: object) -> None:
+    """Bring the rollups of a range of hot readings up to date, after whoever is at it."""
+    for (step,) in await rows(connection, "rollup_steps", range_from=range_from, range_to=range_to):
+        for attempt in range(1, LOCK_ATTEMPTS + 1):
+            try:
+                await connection.execute(cast("LiteralString", step))
+                break
+            except OperationalError as exc:  # another refresh of the same rollup, or a deadlock
+                if connection.closed or attempt == LOCK_ATTEMPTS:
+                    raise
+                log.info("archive_rollup_busy", error=str(exc).strip(), attempt=attempt)
+                await asyncio.sleep(attempt)
 
 
 async def _refreshes_are_over(connection: AsyncConnection) -> None:

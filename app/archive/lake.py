@@ -42,6 +42,8 @@ _OPTIONS = {
     "parquet_version": "2",
     "parquet_row_group_size": "122880",
 }
+FILE_OPTIONS = "compression zstd, parquet_version v2, row_group_size 122880"
+"""The same for a file that is written beside the lake and added to it."""
 
 Row = tuple[Any, ...]
 
@@ -76,6 +78,7 @@ class Lake:
                 config={
                     "memory_limit": f"{memory_mb}MB",
                     "threads": threads,
+                    "home_directory": str(home),  # a service may have none of its own
                     "extension_directory": str(home / "extensions"),
                     "temp_directory": str(home / "spill"),
                     "autoinstall_known_extensions": False,
@@ -99,6 +102,7 @@ class Lake:
                 duckdb_extensions.import_extension(name, con=self.connection)
                 self.connection.load_extension(name)
         self.connection.execute("set timezone = 'UTC'")
+        self.connection.execute("set enable_progress_bar = false")
 
     def _attach(self, url: str, *, role: str, is_writer: bool) -> None:
         place = self.place
@@ -187,6 +191,11 @@ class Lake:
             yield
         except duckdb.Error as exc:
             text = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
+            if "DATA_PATH parameter" in text:
+                text = (
+                    "ARCHIVE_URL is not where this lake's files are; set it back, or see "
+                    "docs/cold-tier.md for how to move them"
+                )
             for secret in self._secrets:
                 text = text.replace(secret, "***")
             raise LakeError(text[:400]) from None

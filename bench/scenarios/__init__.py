@@ -18,6 +18,7 @@ SCENARIOS = {
     "alert-latency": "POST sent to WebSocket received under load",
     "query": "dashboards' questions while ingesting, against the same on raw readings",
     "storage": "bytes a reading in row store, columnstore and Parquet",
+    "archive": "a chunk to sorted, verified Parquet, against COPY TO of the same chunk",
     "memory": "resident memory of the API under each load and over ten minutes",
 }
 

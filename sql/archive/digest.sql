@@ -8,22 +8,29 @@ returns bigint
 language sql
 stable -- as date_part() is, or the planner could not put the expression in place of the call
 parallel safe
--- The fractions of three multiples of the value see a change of its last bit between 4e-12 and 8e12,
--- times a weight from time, metric and flag. No overflow: below 2^35 times below 2^27.
+-- All 53 bits of a product with the value, by a factor that fits its size: the whole part and the
+-- fraction, each as a number below 2^31, times a weight from time, metric and flag below 2^27.
 return (
-    case when abs(p_value) < 1e15 then
-        1
-        + floor(
-            (p_value * 8589934592.7182818 - floor(p_value * 8589934592.7182818)) * 2147483648.0
-        )::bigint
-        + 3 * floor(
-            (p_value * 1.5795e18::double precision - floor(p_value * 1.5795e18::double precision))
-            * 2147483648.0
-        )::bigint
-        + 7 * floor(
-            (p_value * 1021.314159 - floor(p_value * 1021.314159)) * 2147483648.0
-        )::bigint
-    else 5
+    case
+        when abs(p_value) >= 0.00048828125 and abs(p_value) < 524288 then
+            1 + floor(p_value * 8589934592.7182818)::bigint % 2147483647
+            + 3 * floor(
+                (p_value * 8589934592.7182818 - floor(p_value * 8589934592.7182818)) * 2147483648.0
+            )::bigint
+        when abs(p_value) < 0.00048828125 then
+            2 + floor(p_value * 1.5795e18::double precision)::bigint % 2147483647
+            + 3 * floor(
+                (
+                    p_value * 1.5795e18::double precision
+                    - floor(p_value * 1.5795e18::double precision)
+                ) * 2147483648.0
+            )::bigint
+        when abs(p_value) < 1e15 then
+            3 + floor(p_value * 1021.314159)::bigint % 2147483647
+            + 3 * floor(
+                (p_value * 1021.314159 - floor(p_value * 1021.314159)) * 2147483648.0
+            )::bigint
+        else 5
     end
 ) * (
     (

@@ -269,3 +269,18 @@ where (%(tenant_id)s::integer is null or s.tenant_id = %(tenant_id)s::integer)
 -- name: cold_metrics
 select m.metric_id, m.code, m.unit
 from telemetry.metric as m;
+
+-- name: tenants_with_sensors
+select t.tenant_id
+from identity.tenant as t
+where exists (select from telemetry.sensor as s where s.tenant_id = t.tenant_id)
+order by t.tenant_id;
+
+-- name: hot_islands
+select c.range_from, c.range_to
+from archive.closed_chunks(archive.hot_from()) as c
+where not exists (
+    select from archive.cold_range as d
+    where d.range_from < c.range_to and d.range_to > c.range_from
+)
+order by c.range_from;
