@@ -27,4 +27,4 @@ lint: setup ## Style and types
 	$(BIN)/mypy
 
 test: lint ## Style, types and every test, on real servers
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist loadfile
