@@ -14,6 +14,8 @@ from app.ingest.columns import Columns
 from app.settings import Settings
 
 NOT_EVALUATED, FAIL = 2, 4
+SMALLEST, LARGEST = 1e-120, 1e120
+"""Magnitudes whose squares, and sums of them, a double can hold: rollups keep both."""
 CLOCK_WINDOW = f"/problems/{ClockWindow.slug}"
 
 
@@ -50,10 +52,13 @@ async def resolve(
     channel_no = columns.channel_no
     with np.errstate(over="ignore"):  # refused just below
         value = columns.value * factor[channel_no] + shift[channel_no]
-    is_finite = np.isfinite(value)
-    if not is_finite.all():
-        columns.reject(~is_finite, "value", "is too large for its unit")
-        value, channel_no = value[is_finite], columns.channel_no
+    magnitude = np.abs(value)
+    fits = (magnitude < LARGEST) & ((magnitude > SMALLEST) | (value == 0))
+    if not fits.all():
+        columns.reject(
+            ~fits, "value", f"is too large or too small: {SMALLEST:g} to {LARGEST:g}, or 0"
+        )
+        value, channel_no = value[fits], columns.channel_no
 
     batch = Batch(
         sensor_id=columns.sensor_ids[columns.sensor_no],

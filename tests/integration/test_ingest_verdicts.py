@@ -235,6 +235,13 @@ def test_a_value_too_large_for_its_unit_is_refused(tenant: Tenant) -> None:
     assert verdicts(answer) == [(0, "rejected", "value")]
 
 
+def test_a_value_whose_square_no_double_holds_is_refused(tenant: Tenant) -> None:
+    answer = tenant.post(
+        [row(1e200, metric="orp"), row(1e-200, metric="orp"), row(0, metric="orp")]
+    )
+    assert verdicts(answer) == [(0, "rejected", "value"), (1, "rejected", "value")]
+
+
 # The clock
 
 
