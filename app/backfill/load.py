@@ -163,7 +163,12 @@ class Loader:
                         first, last, count = stretches(stored)
                         await connection.execute(
                             SQL["import_log"],
-                            {"first_us": first, "last_us": last, "reading_count": count},
+                            {
+                                "sensor_id": int(batch.sensor_id[0]),
+                                "first_us": first,
+                                "last_us": last,
+                                "reading_count": count,
+                            },
                         )
                     await ledger.note_part(
                         connection,

@@ -93,6 +93,7 @@ class Link:
         cursor = await self.connection.execute(
             SQL["log_and_watch"],
             {
+                "sensor_id": int(batch.sensor_id[0]),
                 "first_us": first,
                 "last_us": last,
                 "reading_count": count,

@@ -1,4 +1,4 @@
--- requires: alert/watch.sql
+-- requires: alert/tell.sql
 --
 -- What people decide about an alert.
 
@@ -14,12 +14,20 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_sensor_id bigint;
     v_episode alert.episode;
 begin
+    -- by sensor, so that a distributed server locks one row on one shard
+    select e.sensor_id
+    into v_sensor_id
+    from alert.episode as e
+    where e.episode_id = p_episode_id;
+
     select e.*
     into v_episode
     from alert.episode as e
-    where e.episode_id = p_episode_id
+    where e.sensor_id = v_sensor_id
+        and e.episode_id = p_episode_id
         and (p_tenant_id is null or e.tenant_id = p_tenant_id)
         and e.state <> 'pending'
     for update;
@@ -41,18 +49,10 @@ begin
         resolved_at = case when p_state = 'resolved' then greatest(now(), e.evaluated_at) end,
         resolved_by = case when p_state = 'resolved' then p_by end,
         note = coalesce(p_note, e.note)
-    where e.episode_id = p_episode_id
+    where e.sensor_id = v_sensor_id and e.episode_id = p_episode_id
     returning e.* into v_episode;
 
-    insert into alert.outbox (tenant_id, site_id, episode_id, kind, severity, ts, value)
-    values (
-        v_episode.tenant_id, v_episode.site_id, v_episode.episode_id, p_state, v_episode.severity,
-        coalesce(v_episode.resolved_at, now()), v_episode.peak
-    );
-    update alert.watch as w
-    set version = w.version + 1
-    where p_state = 'resolved' and w.bucket = alert.bucket_of(v_episode.sensor_id);
-    perform pg_notify('alert_raised', '');
+    perform alert.ring();
     return v_episode;
 end;
 $$;

@@ -1,9 +1,10 @@
 -- requires: alert/judge.sql
 -- requires: alert/rules_for.sql
 -- requires: alert/stored.sql
+-- requires: alert/tell.sql
 -- requires: alert/watch.sql
 --
--- From a batch of candidates to episodes and outbox, in the writer's transaction.
+-- From a batch of candidates to episodes, in the writer's transaction.
 --
 -- An excursion of a cause (sensor, metric, severity, side) goes from its first violating reading to
 -- the next clear one, by the readings' own times; it is an alert once a violating reading is at least
@@ -19,7 +20,7 @@ create or replace function alert.derive(
     p_metric_ids smallint[],
     p_batch alert.candidate[]
 )
-returns setof alert.outcome
+returns setof alert.episode
 language plpgsql
 stable
 -- plpgsql, because it keeps the plan: planning over many chunks costs more than the query
@@ -157,11 +158,11 @@ begin
     )
     select
         m.episode_id, t.tenant_id, t.site_id, t.sensor_id, t.metric_id, t.threshold_id, t.severity,
-        t.side, t.limit_value, v.state, m.opened_at, m.last_at, m.evaluated_at,
+        t.side, v.state, t.limit_value, m.opened_at, m.last_at, m.evaluated_at,
         case
             when v.state = 'resolved' then coalesce(greatest(m.cleared_at, e.resolved_at), m.evaluated_at)
         end,
-        m.peak, m.reading_count
+        m.peak, m.reading_count, null::timestamptz, null::timestamptz, null::text, null::text, null::text
     from merged as m
     join touched as t on t.cause_no = m.cause_no
     left join alert.episode as e on e.episode_id = m.episode_id
@@ -184,8 +185,8 @@ begin
 end;
 $$;
 comment on function alert.derive(bigint[], smallint[], alert.candidate[]) is
-    'Episodes that a batch begins, extends or ends, for the given datastreams (pairwise arrays); '
-    'state dropped: a pending one that cleared too soon. Changes nothing.';
+    'Episodes that a batch begins (no episode_id), extends or ends, for the given datastreams (pairwise '
+    'arrays); state dropped: a pending one that cleared too soon. Changes nothing.';
 
 create or replace function alert.tg_candidate__evaluate()
 returns trigger
@@ -198,9 +199,7 @@ declare
     v_sensor_ids bigint[];
     v_metric_ids smallint[];
     v_batch alert.candidate[];
-    v_outcomes alert.outcome[];
-    v_event_count bigint := 0;
-    v_count bigint;
+    v_outcomes alert.episode[];
 begin
     with stream as materialized (
         select b.sensor_id, b.metric_id
@@ -258,79 +257,39 @@ begin
         return null;
     end if;
 
+    -- alert.tg_episode__tell() does the rest: outbox, watch, bell. Updates first: with the watch held nobody
+    -- must be waited for who decides about an alert.
+    update alert.episode as e
+    set state = o.state,
+        opened_at = o.opened_at,
+        last_at = o.last_at,
+        evaluated_at = greatest(o.evaluated_at, e.evaluated_at),
+        resolved_at = o.resolved_at,
+        peak = o.peak,
+        reading_count = o.reading_count
+    from unnest(v_outcomes) as o
+    where e.episode_id = o.episode_id and o.state <> 'dropped';
+
     delete from alert.episode as e
     using unnest(v_outcomes) as o
     where e.episode_id = o.episode_id and o.state = 'dropped';
 
-    with changed as (
-        update alert.episode as e
-        set state = o.state,
-            opened_at = o.opened_at,
-            last_at = o.last_at,
-            evaluated_at = greatest(o.evaluated_at, before.evaluated_at),
-            resolved_at = o.resolved_at,
-            peak = o.peak,
-            reading_count = o.reading_count
-        from unnest(v_outcomes) as o
-        join alert.episode as before on before.episode_id = o.episode_id
-        where e.episode_id = o.episode_id and o.state <> 'dropped'
-        returning e.*, before.state as state_before
+    insert into alert.episode (
+        tenant_id, site_id, sensor_id, metric_id, threshold_id, severity, side, state, limit_value,
+        opened_at, last_at, evaluated_at, resolved_at, peak, reading_count
     )
-    insert into alert.outbox (tenant_id, site_id, episode_id, kind, severity, ts, value)
-    select c.tenant_id, c.site_id, c.episode_id, k.kind, c.severity, k.ts, c.peak
-    from changed as c
-    cross join lateral (
-        select 'raised' as kind, c.opened_at as ts
-        where c.state_before = 'pending' and c.state <> 'pending'
-        union all
-        select 'resolved', c.resolved_at
-        where c.state_before <> 'resolved' and c.state = 'resolved'
-    ) as k;
-    get diagnostics v_event_count = row_count;
-
-    with opened as (
-        insert into alert.episode (
-            tenant_id, site_id, sensor_id, metric_id, threshold_id, severity, side, state, limit_value,
-            opened_at, last_at, evaluated_at, resolved_at, peak, reading_count
-        )
-        select
-            o.tenant_id, o.site_id, o.sensor_id, o.metric_id, o.threshold_id, o.severity, o.side,
-            o.state, o.limit_value, o.opened_at, o.last_at, o.evaluated_at, o.resolved_at, o.peak,
-            o.reading_count
-        from unnest(v_outcomes) as o
-        where o.episode_id is null
-        order by o.opened_at
-        returning *
-    )
-    insert into alert.outbox (tenant_id, site_id, episode_id, kind, severity, ts, value)
-    select o.tenant_id, o.site_id, o.episode_id, k.kind, o.severity, k.ts, o.peak
-    from opened as o
-    cross join lateral (
-        select 'raised' as kind, o.opened_at as ts
-        where o.state <> 'pending'
-        union all
-        select 'resolved', o.resolved_at
-        where o.state = 'resolved'
-    ) as k;
-    get diagnostics v_count = row_count;
-
-    -- writers that remember which sensors have an unresolved episode have to look again
-    update alert.watch as w
-    set version = w.version + 1
-    where w.bucket in (
-        select alert.bucket_of(o.sensor_id)
-        from unnest(v_outcomes) as o
-        where (o.episode_id is null) <> (o.state in ('resolved', 'dropped'))
-    );
-
-    if v_event_count + v_count > 0 then
-        perform pg_notify('alert_raised', '');
-    end if;
+    select
+        o.tenant_id, o.site_id, o.sensor_id, o.metric_id, o.threshold_id, o.severity, o.side,
+        o.state, o.limit_value, o.opened_at, o.last_at, o.evaluated_at, o.resolved_at, o.peak,
+        o.reading_count
+    from unnest(v_outcomes) as o
+    where o.episode_id is null
+    order by o.opened_at;
     return null;
 end;
 $$;
 comment on function alert.tg_candidate__evaluate() is
-    'Judges a batch of candidates, changes episodes, appends to the outbox and rings once.';
+    'Judges a batch of candidates and changes episodes.';
 
 create or replace trigger _500_evaluate
 after insert on alert.candidate

@@ -30,12 +30,12 @@ delete from alert.threshold where tenant_id = %(tenant_id)s;
 delete from identity.api_key where tenant_id = %(tenant_id)s and title like 'demo:%%';
 
 -- name: demo_forget_log
-insert into telemetry.ingest_log (first_ts, last_ts, reading_count)
-select min(r.ts), max(r.ts), count(*)
+insert into telemetry.ingest_log (sensor_id, first_ts, last_ts, reading_count)
+select r.sensor_id, min(r.ts), max(r.ts), count(*)
 from telemetry.reading as r
 join telemetry.sensor as s on s.sensor_id = r.sensor_id
 where s.tenant_id = %(tenant_id)s
-group by date_trunc('day', r.ts, 'UTC');
+group by r.sensor_id, date_trunc('day', r.ts, 'UTC');
 
 -- name: demo_forget_readings
 delete from telemetry.reading as r

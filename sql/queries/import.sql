@@ -87,8 +87,9 @@ where r.ts >= timestamptz 'epoch' + %(first_us)s * interval '1 microsecond'
 
 -- name: import_log
 -- created_at: what looks for fresh arrivals (the repair of latest readings) must pass these by
-insert into telemetry.ingest_log (first_ts, last_ts, reading_count, created_at)
+insert into telemetry.ingest_log (sensor_id, first_ts, last_ts, reading_count, created_at)
 select
+    %(sensor_id)s,
     timestamptz 'epoch' + l.first_us * interval '1 microsecond',
     timestamptz 'epoch' + l.last_us * interval '1 microsecond',
     l.reading_count,

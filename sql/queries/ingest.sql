@@ -64,8 +64,9 @@ select set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin',
 
 -- name: log_and_watch
 with logged as (
-    insert into telemetry.ingest_log (first_ts, last_ts, reading_count)
+    insert into telemetry.ingest_log (sensor_id, first_ts, last_ts, reading_count)
     select
+        %(sensor_id)s,
         timestamptz 'epoch' + l.first_us * interval '1 microsecond',
         timestamptz 'epoch' + l.last_us * interval '1 microsecond',
         l.reading_count
@@ -80,7 +81,7 @@ select b.tenant_id, b.site_id, b.sensor_id, b.metric_id, b.low, b.high
 from alert.bands() as b;
 
 -- name: latest_put
-insert into telemetry.latest_reading (sensor_id, metric_id, ts, value, quality)
+insert into telemetry.latest_reading as o (sensor_id, metric_id, ts, value, quality)
 select
     l.sensor_id, l.metric_id, timestamptz 'epoch' + l.us * interval '1 microsecond', l.value, l.quality
 from unnest(
@@ -92,7 +93,7 @@ on conflict (sensor_id, metric_id) do update set
     ts = excluded.ts,
     value = excluded.value,
     quality = excluded.quality
-where excluded.ts > latest_reading.ts;
+where excluded.ts > o.ts;
 
 -- name: latest_repair
 select telemetry.repair_latest();

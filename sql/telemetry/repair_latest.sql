@@ -24,14 +24,14 @@ begin atomic
         order by r.sensor_id, r.metric_id, r.ts desc
     ),
     repaired as (
-        insert into telemetry.latest_reading (sensor_id, metric_id, ts, value, quality)
+        insert into telemetry.latest_reading as l (sensor_id, metric_id, ts, value, quality)
         select n.sensor_id, n.metric_id, n.ts, n.value, n.quality
         from newest as n
         on conflict (sensor_id, metric_id) do update set
             ts = excluded.ts,
             value = excluded.value,
             quality = excluded.quality
-        where excluded.ts > latest_reading.ts
+        where excluded.ts > l.ts
         returning 1
     )
     select count(*) from repaired;

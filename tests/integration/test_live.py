@@ -54,8 +54,8 @@ class Outbox:
     def insert(self, connection: psycopg.Connection | None = None, kind: str = "raised") -> int:
         """An event; committed at once unless a connection is given."""
         statement = (
-            "insert into alert.outbox (tenant_id, episode_id, kind, severity, ts, value)"
-            f" values ({self.tenant_id}, {self.episode_id}, '{kind}', 'warning', now(), 9)"
+            "insert into alert.outbox (tenant_id, sensor_id, episode_id, kind, severity, ts, value)"
+            f" values ({self.tenant_id}, 0, {self.episode_id}, '{kind}', 'warning', now(), 9)"
             " returning outbox_id"
         )
         if connection is None:
@@ -142,8 +142,8 @@ async def test_more_events_than_a_page_come_all_and_in_order(database: Database)
         outbox.hub.subscribe(Filter(), size=10_000) as subscription,
     ):
         database.execute(
-            "insert into alert.outbox (tenant_id, episode_id, kind, severity, ts, value)"
-            f" select {outbox.tenant_id}, {outbox.episode_id}, 'raised', 'warning', now(), n"
+            "insert into alert.outbox (tenant_id, sensor_id, episode_id, kind, severity, ts, value)"
+            f" select {outbox.tenant_id}, 0, {outbox.episode_id}, 'raised', 'warning', now(), n"
             " from generate_series(1, 2500) as n"
         )
         found = await told(outbox.hub, subscription, seconds=1)
@@ -341,8 +341,8 @@ def test_a_reader_that_sleeps_is_closed_with_1013(serve: Callable[..., Api]) -> 
         tenant.post([row(8.5)])
         event = received(awake)
         api.sql(
-            "insert into alert.outbox (tenant_id, episode_id, kind, severity, ts, value)"
-            " select %s, %s, 'raised', 'warning', now(), n from generate_series(1, 30000) as n",
+            "insert into alert.outbox (tenant_id, sensor_id, episode_id, kind, severity, ts, value)"
+            " select %s, 0, %s, 'raised', 'warning', now(), n from generate_series(1, 30000) as n",
             *(tenant.tenant_id, event["alert"]["alert_id"]),
         )
         api.sql("notify alert_raised")
