@@ -63,6 +63,13 @@ async def outbox_events(
         return await cursor.fetchall()
 
 
+async def outbox_collect(connection: AsyncConnection) -> int:
+    """Bring what other nodes have noted into the outbox; how many events."""
+    async with connection.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(SQL["outbox_collect"])
+        return int(await cursor.fetchone() or 0)
+
+
 async def outbox_newest(connection: AsyncConnection) -> int:
     """The highest identifier that can be seen."""
     async with connection.cursor(row_factory=scalar_row) as cursor:

@@ -25,7 +25,14 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from app.db.pool import connect
-from app.live.event import OutboxEvent, message, outbox_events, outbox_known, outbox_newest
+from app.live.event import (
+    OutboxEvent,
+    message,
+    outbox_collect,
+    outbox_events,
+    outbox_known,
+    outbox_newest,
+)
 from app.ops.metrics import ALERT_EVENTS, LIVE_DROPPED, LIVE_SECONDS, LIVE_SUBSCRIBERS
 
 log = structlog.get_logger()
@@ -199,6 +206,7 @@ class Hub:
             self._mark = None
             self._gaps.clear()
             return
+        await outbox_collect(await self._line())
         if self._mark is None:
             await self._set_mark()
         is_more = True

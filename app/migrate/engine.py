@@ -19,9 +19,11 @@ from psycopg import AsyncConnection
 
 from app.errors import CommandError
 from app.migrate import ledger as book
+from app.migrate import nodes
+from app.migrate.places import read_places
 from app.migrate.plan import Plan, Row, make_plan
 from app.migrate.run import NOTICE_DEATH, RETRY_PAUSES, Done, Report, Run, one_line
-from app.migrate.source import read_migrations, read_sql
+from app.migrate.source import File, read_migrations, read_sql
 from app.paths import MIGRATIONS, SQL
 
 LOCK_KEY = 0x68656164_77617465  # "headwate"; advisory locks are per database
@@ -79,14 +81,21 @@ async def migrate(
         run = Run(conn, report, tuple(retry_pauses))
         plan = _sound(make_plan(files, repeatables, await book.read(conn)))
         for step in plan.migrations:
+            if step.file.edition == "citus":
+                await prepare_workers(conn, url)
             await run.once(step)
             await book.hand_over(conn)  # an early one creates the owner role
         plan = _sound(make_plan(files, repeatables, await book.read(conn)))
         for note in plan.notes:
             report(f"note: {note}")
+        is_distributed = "citus" in (plan.editions or ())
+        if is_distributed:
+            run.placements = (await read_places(conn)).references
         await run.together(plan, max((file.number or 0 for file in files), default=0))
         for step in plan.after:
             await run.once(step)
+        if is_distributed:
+            await bring_up_workers(conn, url, applicable(repeatables, plan), report)
     return Result(
         applied=tuple(run.done),
         forgotten=plan.forget,
@@ -95,16 +104,43 @@ async def migrate(
     )
 
 
+def applicable(files: list[File], plan: Plan) -> list[File]:
+    """The files of the editions that the database has."""
+    return [file for file in files if file.edition in {"any", *(plan.editions or ())}]
+
+
+async def prepare_workers(conn: AsyncConnection[Any], url: str) -> None:
+    """What tables need on a node before they can be distributed to it."""
+    for node in (await read_places(conn)).workers:
+        await nodes.prepare(conn, url, node)
+
+
+async def bring_up_workers(
+    conn: AsyncConnection[Any], url: str, files: list[File], report: Report
+) -> None:
+    """Whatever nodes and shards lack, and nothing where they are complete."""
+    places = await read_places(conn)
+    for one in await nodes.due(url, places, files):
+        if one.group is None:
+            await nodes.prepare(conn, url, one.node)
+        await nodes.bring_up(url, one, files, report)
+
+
 async def status(url: str, *, migrations: Path = MIGRATIONS, sql: Path = SQL) -> Status:
     """Compare files and database in a read-only session; changes nothing, waits for nobody."""
     files, repeatables = read_migrations(migrations), read_sql(sql)
     async with _connect(url) as conn:
         await conn.execute("set default_transaction_read_only = on")
         plan = make_plan(files, repeatables, await book.read(conn))
+        behind: list[nodes.Due] = []
+        if "citus" in (plan.editions or ()) and not plan.migrations:
+            places = await read_places(conn)
+            behind = await nodes.due(url, places, applicable(repeatables, plan))
+    on_nodes = [(str(one), f"{len(one.files)} files") for one in behind]
     forget = [(file, "file is gone, forget it") for file in plan.forget]
     return Status(
         rows=plan.rows,
-        steps=(*((step.file.name, step.reason) for step in plan.steps), *forget),
+        steps=(*((step.file.name, step.reason) for step in plan.steps), *forget, *on_nodes),
         problems=plan.problems,
         notes=plan.notes,
         editions=tuple(sorted(plan.editions or ())),
@@ -115,7 +151,12 @@ async def status(url: str, *, migrations: Path = MIGRATIONS, sql: Path = SQL) ->
 async def _connect(url: str) -> AsyncIterator[AsyncConnection[Any]]:
     try:
         conn = await AsyncConnection.connect(
-            url, autocommit=True, prepare_threshold=None, application_name="headwater migrate"
+            url,
+            autocommit=True,
+            prepare_threshold=None,
+            application_name="headwater migrate",
+            # shards and nodes are our business; elsewhere such settings mean nothing
+            options=nodes.OPTIONS,
         )
     except psycopg.OperationalError as exc:
         raise CommandError(f"can't connect to the database: {one_line(str(exc))}") from None

@@ -193,8 +193,8 @@ async def _offered(conn: AsyncConnection[Any]) -> frozenset[str] | None:
         "select extname from pg_catalog.pg_extension where extname in ('timescaledb', 'citus')"
     )
     extensions = {row[0] for row in await cur.fetchall()}
-    if "timescaledb" not in extensions:
-        return None
+    if "timescaledb" not in extensions:  # the first migration makes it
+        return frozenset(extensions) or None
     cur = await conn.execute("select current_setting('timescaledb.license', true)")
     row = await cur.fetchone()
     edition = "community" if row and row[0] == "timescale" else "apache"

@@ -22,7 +22,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     file: str
     state: str
-    """applied, pending, changed, unfinished, missing, gone or not offered"""
+    """applied, pending, changed, unfinished, missing, gone, on shards or not offered"""
     edition: str = "any"
     applied_at: datetime | None = None
     note: str = ""
@@ -67,15 +67,20 @@ def make_plan(migrations: list[File], sql: list[File], ledger: Ledger) -> Plan:
     editions, notes = _editions(ledger)
     sheet = _Sheet(ledger)
     for file in migrations:
-        sheet.add_once(file)
+        if _applies(file, editions):
+            sheet.add_once(file)
+        else:
+            sheet.rows.append(Row(file=file.name, edition=file.edition, state="not offered"))
     sheet.add_missing(migrations)
     steps = sheet.take_steps()
     applicable = []
     for file in sql:
-        if file.edition == "any" or (editions and file.edition in editions):
-            applicable.append(file)
-        else:
+        if not _applies(file, editions):
             sheet.rows.append(Row(file=file.name, edition=file.edition, state="not offered"))
+        elif "citus" in (editions or ()) and file.where == {"shards"}:
+            sheet.rows.append(Row(file=file.name, edition=file.edition, state="on shards"))
+        else:
+            applicable.append(file)
     if editions is None and len(applicable) < len(sql):
         notes = ("which edition files apply is known once TimescaleDB is in the database",)
     highest = max((file.number or 0 for file in migrations), default=0)
@@ -99,6 +104,17 @@ def make_plan(migrations: list[File], sql: list[File], ledger: Ledger) -> Plan:
     )
 
 
+def _applies(file: File, editions: frozenset[str] | None) -> bool:
+    return file.edition == "any" or file.edition in (editions or ())
+
+
+def is_distributed(ledger: Ledger) -> bool:
+    """Whether the database is, or a fresh one will be, spread over the nodes of a Citus cluster."""
+    if "citus" not in (ledger.offered or ()):
+        return False
+    return not ledger.migrations or any(row.edition == "citus" for row in ledger.migrations)
+
+
 def built_for(ledger: Ledger) -> str | None:
     """Apache or community, by the first edition file that was applied; None before that."""
     for rows in (ledger.migrations, ledger.repeatables):
@@ -113,6 +129,12 @@ def built_for(ledger: Ledger) -> str | None:
 
 
 def _editions(ledger: Ledger) -> tuple[frozenset[str] | None, tuple[str, ...]]:
+    if "citus" in (ledger.offered or ()) and not is_distributed(ledger):
+        note = "built on one server before Citus was there: stays on one server"
+        editions, notes = _editions(
+            msgspec.structs.replace(ledger, offered=(ledger.offered or frozenset()) - {"citus"})
+        )
+        return editions, (*notes, note)
     built = built_for(ledger)
     if ledger.offered is None or built is None or built in ledger.offered:
         return ledger.offered, ()

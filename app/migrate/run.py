@@ -9,7 +9,7 @@ file, line and SQLSTATE.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, LiteralString
 
 import msgspec
@@ -20,6 +20,7 @@ from psycopg import sql as pgsql
 from app.errors import CommandError
 from app.migrate import ledger as book
 from app.migrate.ledger import OWNER
+from app.migrate.places import localise
 from app.migrate.plan import Plan, Step, checksum_of
 from app.migrate.source import File
 from app.migrate.statements import Statement
@@ -52,6 +53,8 @@ class Run:
         self.report = report
         self.retry_pauses = retry_pauses
         self.done: list[Done] = []
+        self.placements: Mapping[str, str] = {}
+        """Reference tables of a distributed server, by the names of their placements."""
 
     async def once(self, step: Step) -> None:
         """Apply a migration, or an edition file that refuses the common transaction."""
@@ -93,6 +96,8 @@ class Run:
     async def _statements(self, file: File) -> None:
         """Run a file inside the open transaction and leave no setting behind."""
         await self._settings(file, "set local")
+        if "placements" in file.where:
+            file = msgspec.structs.replace(file, text=localise(file.text, self.placements))
         for statement in file.statements():
             await self._execute(file, statement)
         await self._reset()

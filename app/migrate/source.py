@@ -20,15 +20,16 @@ from app.errors import CommandError
 from app.migrate.statements import Statement, split
 
 EDITIONS = ("apache", "community", "citus")
+PLACES = ("coordinator", "placements", "nodes", "shards")
 NUMBERED = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _HEADER = re.compile(r"--\s?([A-Za-z][A-Za-z_-]*):\s*(.*?)\s*")
 _MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000}
 _TIME = re.compile(r"(\d+)\s*(ms|s|min|h)")
 _KEYS = {
-    "migrations": ("transaction", "role", "lock-timeout", "statement-timeout"),
+    "migrations": ("transaction", "role", "lock-timeout", "statement-timeout", "edition"),
     "sql": (
         *("transaction", "role", "lock-timeout", "statement-timeout"),
-        *("requires", "apply", "version"),
+        *("requires", "apply", "version", "where"),
     ),
 }
 _TRANSACTION_CONTROL = {"begin", "start", "commit", "end", "rollback", "abort", "savepoint"}
@@ -51,6 +52,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     superuser: bool = False
     """Run as the role that connected instead of the owner role."""
     requires: tuple[str, ...] = ()
+    where: frozenset[str] = frozenset({"coordinator"})
+    """Places on a distributed server (app/migrate/places.py); one server is all of them."""
     lock_timeout_ms: int | None = None
     statement_timeout_ms: int | None = None
 
@@ -125,6 +128,8 @@ def _read(
         raise CommandError(f"{name}: can't be read: {exc}") from None
     header = _header(text, name, _KEYS[room])
     once = once or _one_of(header, "apply", "once", name)
+    if _one_of(header, "edition", "citus", name):
+        edition = "citus"
     if once and room == "sql" and "version" not in header:
         raise CommandError(f"{name}: '-- apply: once' needs '-- version: 1' beside it")
     if "version" in header and not once:
@@ -143,6 +148,10 @@ def _read(
             "sql/" + one.strip().removeprefix("sql/")
             for line in header.get("requires", [])
             for one in line.split(",")
+        ),
+        # what readings need besides their table is made once, where they lie
+        where=_where(
+            header, name, "shards" if once and edition in ("apache", "community") else "coordinator"
         ),
         lock_timeout_ms=_milliseconds(header, "lock-timeout", name),
         statement_timeout_ms=_milliseconds(header, "statement-timeout", name),
@@ -188,6 +197,14 @@ def _one_of(header: dict[str, list[str]], key: str, only: str, name: str) -> boo
         if value != only:
             raise CommandError(f"{name}: '-- {key}: {value}' is not '-- {key}: {only}'")
     return bool(values)
+
+
+def _where(header: dict[str, list[str]], name: str, usual: str) -> frozenset[str]:
+    places = [one.strip() for line in header.get("where", []) for one in line.split(",")]
+    for place in places:
+        if place not in PLACES:
+            raise CommandError(f"{name}: '-- where: {place}' is none of {', '.join(PLACES)}")
+    return frozenset(places or [usual])
 
 
 def _version(text: str, name: str) -> int:

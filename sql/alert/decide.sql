@@ -1,4 +1,5 @@
 -- requires: alert/tell.sql
+-- where: coordinator, shards
 --
 -- What people decide about an alert.
 

@@ -3,6 +3,7 @@
 -- requires: alert/stored.sql
 -- requires: alert/tell.sql
 -- requires: alert/watch.sql
+-- where: shards
 --
 -- From a batch of candidates to episodes, in the writer's transaction.
 --

@@ -1,3 +1,4 @@
+-- where: nodes
 -- One value against one limit.
 
 create or replace function alert.judge(

@@ -1,3 +1,4 @@
+-- where: nodes
 -- The doorbell: whoever hears it reads the outbox. No content, so a missed one only delays.
 
 create or replace function alert.ring()

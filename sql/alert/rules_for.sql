@@ -1,3 +1,4 @@
+-- where: shards
 -- The limits that apply to datastreams, most specific scope first.
 
 create or replace function alert.rules_for(p_sensor_ids bigint[], p_metric_ids smallint[])

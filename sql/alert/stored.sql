@@ -1,4 +1,5 @@
 -- requires: alert/judge.sql
+-- where: shards
 --
 -- What the evaluation must know of stored readings. Functions of their own, because a plan over the
 -- hypertable costs by the chunk to begin, and most batches never need it.

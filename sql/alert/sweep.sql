@@ -1,5 +1,6 @@
 -- requires: alert/evaluate.sql
 -- requires: alert/decide.sql
+-- where: shards
 --
 -- Readings that came by another door (a COPY by hand, a restore), and what two writers at once could
 -- not see of each other, go through the same door as everything else.

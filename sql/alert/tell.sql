@@ -1,4 +1,5 @@
 -- requires: alert/ring.sql, alert/watch.sql
+-- where: shards
 --
 -- What follows from a change of episodes, whoever made it: events for the outbox, a new version of the
 -- writers' memory, the bell.

@@ -1,3 +1,4 @@
+-- where: coordinator, shards
 -- Which ranges are cold, and which rollups must therefore be left as they are.
 
 create or replace view archive.cold_range as

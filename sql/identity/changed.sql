@@ -1,3 +1,4 @@
+-- where: placements
 -- Processes remember the catalogue; a statement that changes it rings, once, whatever it touched.
 
 create or replace function ops.tg_catalogue__ring()

@@ -5,7 +5,7 @@ select step from telemetry.rollup_refresh_steps(%(is_scheduled)s) as step;
 select alert.sweep(now() - %(span)s::interval, now()) as swept_count;
 
 -- name: candidate_size
-select pg_total_relation_size('alert.candidate') as size_bytes;
+select ops.size_of('alert.candidate') as size_bytes;
 
 -- name: candidate_truncate
 truncate alert.candidate;

@@ -1,3 +1,6 @@
+-- name: outbox_collect
+select alert.collect() as collected;
+
 -- name: outbox_events
 select
     o.outbox_id, o.kind, o.tenant_id, o.ts, o.value, o.created_at,

@@ -1,3 +1,4 @@
+-- where: shards
 -- Whoever creates a chunk holds a lock on the hypertable until its commit: two connections that load
 -- new days would wait for each other. So the chunks are made beforehand, in a transaction of their own.
 
@@ -15,7 +16,7 @@ begin
     where not exists (
         select
         from timescaledb_information.chunks as c
-        where c.hypertable_schema = 'telemetry' and c.hypertable_name = 'reading'
+        where format('%I.%I', c.hypertable_schema, c.hypertable_name) = 'telemetry.reading'
             and d.day >= c.range_start and d.day < c.range_end
     );
     if found then

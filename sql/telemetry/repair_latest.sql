@@ -1,3 +1,4 @@
+-- where: shards
 -- Latest readings are written right after the readings' commit; a process that dies in between leaves
 -- them behind by what it had committed in its last moments.
 

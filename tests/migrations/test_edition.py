@@ -107,5 +107,25 @@ def test_database_stays_with_the_edition_it_was_built_for(built: str) -> None:
     plan = make_plan([], files, Ledger((row,), (), frozenset({other(built), "citus"})))
     assert plan.steps == ()
     assert plan.problems == ()
-    assert plan.editions == {built, "citus"}
+    assert plan.editions == {built}
+    assert "stays on one server" in plan.notes[1]
     assert f"built for {built}, the server now offers {other(built)}" in plan.notes[0]
+
+
+def test_a_fresh_database_with_citus_is_distributed() -> None:
+    files = [
+        File(name="sql/x.sql", text="", checksum=checksum("")),
+        File(name="sql/y.sql", text="", checksum=checksum(""), where=frozenset({"shards"})),
+    ]
+    step = File(
+        name="migrations/0001_d.sql",
+        text="",
+        checksum=checksum(""),
+        number=1,
+        edition="citus",
+        once=True,
+    )
+    plan = make_plan([step], files, Ledger((), (), frozenset({"citus"})))
+    assert [one.file.name for one in plan.steps] == ["migrations/0001_d.sql", "sql/x.sql"]
+    alone = make_plan([step], files, Ledger((), (), frozenset({"apache"})))
+    assert [one.file.name for one in alone.steps] == ["sql/x.sql", "sql/y.sql"]

@@ -1,4 +1,5 @@
 -- requires: identity/grants.sql
+-- where: shards
 --
 -- The jobs refresh the stored rollups themselves.
 

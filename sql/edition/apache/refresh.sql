@@ -1,4 +1,5 @@
 -- requires: edition/apache/rollup.sql
+-- where: shards
 --
 -- What continuous aggregate policies do on the community edition.
 

@@ -1,4 +1,5 @@
 -- requires: edition/apache/rollup_tables.sql, archive/range.sql
+-- where: shards
 --
 -- The rollups' views and their refresh. One UTC day is one transaction, so a refresh that is killed
 -- has done whole days and the log still lists the others.

@@ -1,4 +1,5 @@
 -- requires: archive/range.sql
+-- where: shards
 --
 -- How the rollups are brought up to date on demand; policies do it by themselves every few minutes.
 

@@ -1,0 +1,35 @@
+-- requires: alert/collect.sql, alert/ring.sql
+
+create or replace function alert.collect()
+returns bigint
+language plpgsql
+security definer -- whoever listens may not delete
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_events alert.outbox_shard[];
+begin
+    -- one collector at a time; whoever comes second finds what came meanwhile
+    perform pg_advisory_xact_lock(7204, 0);
+    select array_agg(o order by o.created_at, o.outbox_id)
+    into v_events
+    from alert.outbox_shard as o;
+    if v_events is null then
+        return 0;
+    end if;
+    delete from alert.outbox_shard as o
+    where o.outbox_id = any (array(select e.outbox_id from unnest(v_events) as e));
+    insert into alert.outbox (
+        tenant_id, site_id, sensor_id, episode_id, kind, severity, ts, value, created_at
+    )
+    select
+        e.tenant_id, e.site_id, e.sensor_id, e.episode_id, e.kind, e.severity, e.ts, e.value,
+        e.created_at
+    from unnest(v_events) with ordinality as e
+    order by e.ordinality;
+    perform alert.ring();
+    return cardinality(v_events);
+end;
+$$;
+comment on function alert.collect() is
+    'Brings the events that shards have noted into alert.outbox, in one transaction; how many.';

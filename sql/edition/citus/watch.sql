@@ -1,0 +1,57 @@
+-- where: placements
+--
+-- The writers' memory for those who write through the coordinator: the version of the thresholds as on one
+-- server; which sensors have an unresolved episode only the shards know, so it is asked each time.
+
+create or replace function alert.changed_since(p_buckets smallint[], p_versions bigint[])
+returns table (bucket smallint, version bigint, sensor_ids bigint[])
+language plpgsql
+stable
+-- the ingest role may not read episodes
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select w.bucket, w.version, array[]::bigint[]
+    from unnest(p_buckets, p_versions) as known (bucket, version)
+    join alert.watch as w on w.bucket = known.bucket
+    where w.bucket = -1 and w.version <> known.version;
+    return query
+    with unresolved as materialized (
+        select alert.bucket_of(e.sensor_id) as bucket, array_agg(distinct e.sensor_id) as sensor_ids
+        from alert.episode as e
+        where e.state <> 'resolved' and alert.bucket_of(e.sensor_id) = any (p_buckets)
+        group by 1
+    )
+    select b.bucket, 0::bigint, coalesce(u.sensor_ids, array[]::bigint[])
+    from unnest(p_buckets) as b (bucket)
+    left join unresolved as u on u.bucket = b.bucket
+    where b.bucket >= 0;
+end;
+$$;
+comment on function alert.changed_since(smallint[], bigint[]) is
+    'The given buckets with their sensors that have an unresolved episode; bucket -1, the thresholds, only '
+    'where its version is another by now.';
+
+create or replace function alert.tg_threshold__outdate()
+returns trigger
+language plpgsql
+security definer -- whoever changes a threshold or a sensor need not know of the writers' memory
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update alert.watch as w set version = w.version + 1 where w.bucket = -1;
+    return null;
+end;
+$$;
+comment on function alert.tg_threshold__outdate() is
+    'Makes those who write through the coordinator load the bands anew.';
+
+create or replace trigger _500_outdate
+after insert or update or delete on alert.threshold
+for each statement execute function alert.tg_threshold__outdate();
+
+create or replace trigger _500_outdate
+after update on telemetry.sensor
+for each statement execute function alert.tg_threshold__outdate();
