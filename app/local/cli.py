@@ -8,7 +8,7 @@ import click
 
 from app.errors import CommandError
 from app.local import processes
-from app.local.credentials import DATABASE, HOST, OWNER, SUPERUSER
+from app.local.credentials import DATABASE, HOST, OWNER, POSTGRES, SUPERUSER
 from app.local.runtime import Runtime
 from app.paths import ROOT
 
@@ -22,6 +22,7 @@ ROLES = {
     "superuser": SUPERUSER,
 }
 NOT_RUNNING = 3
+MOST_WORKERS = 32
 
 
 @click.group()
@@ -30,11 +31,18 @@ def dev() -> None:
 
 
 @dev.command()
-def up() -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=MOST_WORKERS),
+    help="A coordinator and so many Citus workers; without it, as many as there are.",
+)
+def up(workers: int | None) -> None:
     """Make what is missing, start what is down; safe to repeat, also after kill -9."""
-    runtime = Runtime()
+    runtime = Runtime(workers=workers)
     runtime.start(click.echo)
     click.echo(f"PostgreSQL  {HOST}:{runtime.credentials.postgres_port}  (headwater dev psql)")
+    for node in runtime.workers:
+        click.echo(f"{node.name:<12}{HOST}:{node.port}")
     click.echo(f"Redis       {HOST}:{runtime.credentials.redis_port}")
     click.echo(f"Settings    {_short(runtime.folder.env)}")
     click.echo("Next: headwater migrate")
@@ -49,21 +57,27 @@ def down() -> None:
 
 @dev.command()
 def status() -> None:
-    """What runs, where, and how large it is; exit status 3 unless both servers run."""
+    """What runs, where, and how large it is; exit status 3 unless every server runs."""
     runtime = Runtime()
     credentials = runtime.credentials
-    cluster = runtime.postgres
-    rows = [
-        ("PostgreSQL", cluster.pid, f"{HOST}:{credentials.postgres_port}", cluster.home),
-        ("Redis", runtime.redis_pid, f"{HOST}:{credentials.redis_port}", None),
+    rows: list[tuple[str, int | None, str, Path | None]] = [
+        (
+            "PostgreSQL" if node.name == POSTGRES else node.name,
+            node.pid,
+            f"{HOST}:{node.port}",
+            node.cluster.home,
+        )
+        for node in runtime.nodes
     ]
+    rows.append(("Redis", runtime.redis_pid, f"{HOST}:{credentials.redis_port}", None))
+    is_up = all(pid for _, pid, _, _ in rows)
     for name in processes.names(run=runtime.folder.run):
         rows.append((name, processes.pid_of(name, run=runtime.folder.run), "", None))
     for name, pid, address, home in rows:
         state = f"pid {pid}" if pid else "down"
         place = f"{_size(home)} in {_short(home)}" if home else ""
         click.echo(f"{name:<12}{state:<12}{address:<18}{place}".rstrip())
-    if not (cluster.pid and runtime.redis_pid):
+    if not is_up:
         raise click.exceptions.Exit(NOT_RUNNING)
 
 
@@ -101,12 +115,14 @@ def psql(role: str, arguments: tuple[str, ...]) -> None:
 def reset(yes: bool) -> None:
     """Remove the local databases, ports and passwords for good; logs stay."""
     runtime = Runtime()
-    home = runtime.folder.postgres
-    if not home.exists() and not runtime.folder.env.exists():
+    homes = [node.cluster.home for node in runtime.nodes]
+    if not any(home.exists() for home in (*homes, runtime.folder.env)):
         click.echo("There is nothing to remove.")
         return
     if not yes:
-        click.confirm(f"Remove {_size(home)} of data in {_short(home)}?", abort=True)
+        click.confirm(
+            f"Remove {_size(*homes)} of data in {', '.join(map(_short, homes))}?", abort=True
+        )
     runtime.destroy()
     click.echo("Removed. `headwater dev up` starts anew.")
 
@@ -115,9 +131,9 @@ def _short(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
-def _size(folder: Path) -> str:
+def _size(*folders: Path) -> str:
     size = 0
-    for place, _, names in os.walk(folder):
+    for place, _, names in (found for folder in folders for found in os.walk(folder)):
         for name in names:
             try:
                 size += Path(place, name).lstat().st_blocks * 512

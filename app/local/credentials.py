@@ -8,8 +8,10 @@ told.
 import contextlib
 import os
 import random
+import re
 import secrets
 import socket
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,26 +34,45 @@ DATABASE_VARIABLES = {
     "SQL_DATABASE_URL": "headwater_sql",
     "GRAFANA_DATABASE_URL": "headwater_grafana",
 }
-REDIS = "redis"  # among the fresh ones, beside the roles
+POSTGRES = "postgres"  # the only node, or the coordinator
+REDIS = "redis"
+WORKER = "worker-"  # and a number
 ROLES = tuple(DATABASE_VARIABLES.values())
 BINDIR_VARIABLE = "HEADWATER_PG_BINDIR"
+WORKERS_VARIABLE = "HEADWATER_WORKERS"
 HEADER = "# Written by `headwater dev up`; `headwater` reads it where the environment is silent."
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """What a client must know to reach the local servers."""
 
-    postgres_port: int
-    redis_port: int
+    ports: dict[str, int]
+    """By server: postgres, redis, worker-1 …"""
     passwords: dict[str, str]
-    """By database role."""
+    """By database role; the same on every node."""
     redis_password: str
     bindir: str
     """Server programs that the cluster was made with."""
 
-    def database_url(self, role: str, database: str = DATABASE) -> str:
+    @property
+    def postgres_port(self) -> int:
+        """Of the only node, or of the coordinator."""
+        return self.ports[POSTGRES]
+
+    @property
+    def redis_port(self) -> int:
+        """Of Redis."""
+        return self.ports[REDIS]
+
+    @property
+    def workers(self) -> list[str]:
+        """Names of the worker nodes, in the order in which they were added."""
+        names = (name for name in self.ports if name.startswith(WORKER))
+        return sorted(names, key=worker_number)
+
+    def database_url(self, role: str, database: str = DATABASE, node: str = POSTGRES) -> str:
         """libpq URL of a role."""
-        return f"postgresql://{role}:{self.passwords[role]}@{HOST}:{self.postgres_port}/{database}"
+        return f"postgresql://{role}:{self.passwords[role]}@{HOST}:{self.ports[node]}/{database}"
 
     @property
     def redis_url(self) -> str:
@@ -61,29 +82,37 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     def environment(self) -> dict[str, str]:
         """The settings by their environment variables."""
         urls = {name: self.database_url(role) for name, role in DATABASE_VARIABLES.items()}
-        return urls | {"REDIS_URL": self.redis_url, BINDIR_VARIABLE: self.bindir}
+        kept = urls | {"REDIS_URL": self.redis_url, BINDIR_VARIABLE: self.bindir}
+        if self.workers:
+            kept[WORKERS_VARIABLE] = ",".join(f"{name}:{self.ports[name]}" for name in self.workers)
+        return kept
 
 
-def load(path: Path, *, bindir: str) -> tuple[Credentials, frozenset[str]]:
-    """Read the file, invent what it lacks; also whose password was invented."""
+def load(
+    path: Path, *, bindir: str, workers: Iterable[str] = ()
+) -> tuple[Credentials, frozenset[str]]:
+    """Read the file, invent what it lacks; also whose password was invented.
+
+    `workers` shall be there, beside those that the file names.
+    """
     values = read(path)
     passwords: dict[str, str] = {}
     fresh: set[str] = set()
-    postgres_port = 0
+    ports = dict.fromkeys([POSTGRES, REDIS, *workers], 0) | _worker_ports(values)
     for variable, role in DATABASE_VARIABLES.items():
         _, password, port = _parts(values.get(variable, ""))
         if not password:
             password = secrets.token_urlsafe(24)
             fresh.add(role)
         passwords[role] = password
-        postgres_port = postgres_port or port
-    _, redis_password, redis_port = _parts(values.get("REDIS_URL", ""))
+        ports[POSTGRES] = ports[POSTGRES] or port
+    _, redis_password, ports[REDIS] = _parts(values.get("REDIS_URL", ""))
     if not redis_password:
         fresh.add(REDIS)
-    postgres_port = postgres_port or free_port()
+    for name in ports:
+        ports[name] = ports[name] or free_port(avoid=ports.values())
     return Credentials(
-        postgres_port=postgres_port,
-        redis_port=redis_port or free_port(avoid=postgres_port),
+        ports=ports,
         passwords=passwords,
         redis_password=redis_password or secrets.token_urlsafe(24),
         bindir=values.get(BINDIR_VARIABLE) or bindir,
@@ -91,14 +120,31 @@ def load(path: Path, *, bindir: str) -> tuple[Credentials, frozenset[str]]:
 
 
 def with_port(now: Credentials, name: str, port: int) -> Credentials:
-    """The same with another `postgres_port` or `redis_port`."""
-    return msgspec.structs.replace(now, **{name: port})
+    """The same with another port of one server."""
+    return msgspec.structs.replace(now, ports=now.ports | {name: port})
+
+
+def without_worker(now: Credentials, name: str) -> Credentials:
+    """The same less one worker."""
+    ports = {other: port for other, port in now.ports.items() if other != name}
+    return msgspec.structs.replace(now, ports=ports)
+
+
+def worker_number(name: str) -> int:
+    """12 of `worker-12`."""
+    return int(name.removeprefix(WORKER))
+
+
+def recorded_workers(path: Path) -> list[str]:
+    """Names of the workers that the file knows."""
+    return list(_worker_ports(read(path)))
 
 
 def save(path: Path, credentials: Credentials) -> None:
     """Write the file unless it says the same already."""
     ours = credentials.environment()
-    foreign = {name: value for name, value in read(path).items() if name not in ours}
+    known = {*ours, WORKERS_VARIABLE}
+    foreign = {name: value for name, value in read(path).items() if name not in known}
     lines = [HEADER, *(f"{name}={value}" for name, value in (ours | foreign).items()), ""]
     text = "\n".join(lines)
     with contextlib.suppress(FileNotFoundError):
@@ -129,11 +175,11 @@ def read(path: Path) -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs if not key.startswith("#")}
 
 
-def free_port(*, avoid: int = 0) -> int:
+def free_port(*, avoid: Collection[int] = ()) -> int:
     """A loopback port nobody listens on, below the range that outgoing connections are given."""
     for _ in range(200):
         port = random.randint(20_000, 32_000)  # noqa: S311 - not a secret
-        if port != avoid and is_free(port):
+        if port not in avoid and is_free(port):
             return port
     raise CommandError("no free loopback port between 20000 and 32000: stop something there")
 
@@ -155,3 +201,14 @@ def _parts(url: str) -> tuple[str, str, int]:
         return parts.username or "", parts.password or "", parts.port or 0
     except ValueError:
         return "", "", 0
+
+
+def _worker_ports(values: dict[str, str]) -> dict[str, int]:
+    text = values.get(WORKERS_VARIABLE, "")
+    found = re.findall(rf"({WORKER}[1-9]\d{{0,3}}):(\d{{1,5}})(?:,|$)", text)
+    ports = {name: int(port) for name, port in found}
+    if text != ",".join(f"{name}:{port}" for name, port in ports.items()):
+        raise CommandError(
+            f"{WORKERS_VARIABLE}={text!r}: expected {WORKER}1:PORT,{WORKER}2:PORT in .headwater/env"
+        )
+    return ports

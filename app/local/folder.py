@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.errors import CommandError
 from app.local.account import account_for
+from app.local.credentials import POSTGRES, WORKER, worker_number
 
 UNREACHABLE_HOME = Path("/var/lib/headwater")
 LOCK_SECONDS = 900.0
@@ -33,7 +34,17 @@ class Folder:
     @property
     def postgres(self) -> Path:
         """`.headwater/postgres`, or what it points to."""
-        return (self.path / "postgres").resolve()
+        return self.home(POSTGRES)
+
+    @property
+    def workers(self) -> list[str]:
+        """Names of the workers that have a folder."""
+        found = (path.name for path in self.path.glob(f"{WORKER}*"))
+        return sorted((name for name in found if name[len(WORKER) :].isdigit()), key=worker_number)
+
+    def home(self, node: str) -> Path:
+        """A PostgreSQL node's folder, `.headwater/worker-1`, or what it points to."""
+        return (self.path / node).resolve()
 
     def make(self) -> None:
         """Create what is missing, refuse a folder that another user made."""
@@ -46,12 +57,12 @@ class Folder:
         if not usable:
             raise self._foreign()
 
-    def make_postgres(self) -> None:
-        """Create the cluster's home, in /var/lib where the server's user can't come here (/root).
+    def make_home(self, node: str) -> None:
+        """Create a cluster's home, in /var/lib where the server's user can't come here (/root).
 
         Only root runs servers as somebody else, so only root ever gets to /var/lib.
         """
-        home = self.path / "postgres"
+        home = self.path / node
         if home.exists():
             return
         home.unlink(missing_ok=True)  # a dangling link
@@ -59,9 +70,11 @@ class Folder:
         if account_for(home / "data").can_reach(home):
             return
         home.rmdir()
-        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
+        stem = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
+        if node != POSTGRES:
+            stem += f"-{node}"
         for number in range(1, 1000):  # an earlier checkout's data is not ours to take
-            elsewhere = UNREACHABLE_HOME / (digest if number == 1 else f"{digest}-{number}")
+            elsewhere = UNREACHABLE_HOME / (stem if number == 1 else f"{stem}-{number}")
             with contextlib.suppress(FileExistsError):
                 elsewhere.mkdir(mode=0o755, parents=True)
                 home.symlink_to(elsewhere)
@@ -70,14 +83,21 @@ class Folder:
 
     def remove_data(self) -> None:
         """Remove databases, ports and passwords; logs stay."""
-        home = self.path / "postgres"
-        if home.is_symlink():
-            shutil.rmtree(home.resolve(), ignore_errors=True)
-            home.unlink()
-        for folder in (home, self.redis, self.run):
+        for node in (POSTGRES, *self.workers):
+            self.remove_home(node)
+        for folder in (self.redis, self.run):
             if folder.exists():
                 shutil.rmtree(folder)
         self.env.unlink(missing_ok=True)
+
+    def remove_home(self, node: str) -> None:
+        """Remove one node's data."""
+        home = self.path / node
+        if home.is_symlink():
+            shutil.rmtree(home.resolve(), ignore_errors=True)
+            home.unlink()
+        if home.exists():
+            shutil.rmtree(home)
 
     @contextlib.contextmanager
     def lock(self, say: Callable[[str], None] = quiet) -> Iterator[None]:

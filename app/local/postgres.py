@@ -1,8 +1,9 @@
 """One private PostgreSQL cluster: create, start, stop, crash, recover.
 
 Layout under `home` (owned by whoever runs the command, so that nothing of it can be swapped by
-the server's user): postgresql.conf and pg_hba.conf, rewritten at each start, and data/, which
-belongs to the server's user. It listens on 127.0.0.1 only, without Unix sockets, whose path may
+the server's user): postgresql.conf and pg_hba.conf, rewritten at each start, data/, which belongs
+to the server's user, and on a node of several the passfile, with which its backends log in on the
+others. It listens on 127.0.0.1 only, without Unix sockets, whose path may
 not be longer than 107 characters. A server is recognised by its working directory, the data
 directory, so neither a stale postmaster.pid nor a reused pid is mistaken for it.
 """
@@ -12,7 +13,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from app.errors import CommandError
@@ -36,9 +37,13 @@ class PortTakenError(Exception):
 class Cluster:
     """A cluster in `home`; nothing is started by making this object."""
 
-    def __init__(self, home: Path, account: Account, bindir: Path, log: Path) -> None:
+    def __init__(
+        self, home: Path, account: Account, bindir: Path, log: Path, *, name: str = "headwater"
+    ) -> None:
         self.home = home
         self.data = home / "data"
+        self.passfile = home / "passfile"
+        self.name = name
         self.account = account
         self.bindir = bindir
         self.log = log
@@ -73,7 +78,12 @@ class Cluster:
         libraries = self.bindir.parent / "lib"
         for name in preload:
             if libraries.is_dir() and not (libraries / f"{name}.so").exists():
-                raise CommandError(f"{name} is not in {libraries}: run `make setup`")
+                remedy = (
+                    "set HEADWATER_PG_BINDIR to a server that offers Citus, or leave out --workers"
+                    if name == "citus"
+                    else "run `make setup`"
+                )
+                raise CommandError(f"{name} is not in {libraries}: {remedy}")
 
     def create(self, password: str) -> None:
         """Run initdb; an interrupted one leaves nothing behind that counts."""
@@ -102,15 +112,20 @@ class Cluster:
         self._set_password(unfinished, SUPERUSER, password)
         unfinished.rename(self.data)
 
-    def start(self, *, port: int, preload: Sequence[str], settings: dict[str, str]) -> None:
+    def start(
+        self, *, port: int, preload: Sequence[str], settings: dict[str, str], workers: int = 0
+    ) -> None:
         """Start and wait until it takes connections; nothing to do if it does.
 
+        It shares the machine with `workers` others, or with that many less one and a coordinator.
         Raises PortTakenError for the caller to choose another port, CommandError otherwise.
         """
         if self.pid is None:
             self._check_version()
             self._clear_remains()
-            self._write_configuration(port=port, preload=preload, settings=settings)
+            self._write_configuration(
+                port=port, preload=preload, settings=settings, workers=workers
+            )
             self._launch()
         elif not self._wait_ready(self.pid):
             raise CommandError(f"PostgreSQL is alive but not ready: see {self.log}")
@@ -132,6 +147,23 @@ class Cluster:
             os.kill(pid, signal.SIGKILL)
         self._kill_backends()
 
+    def write_passfile(self, logins: Iterable[tuple[int, str, str]]) -> None:
+        """Let the server's own connections log in on loopback: (port, role, password) each.
+
+        libpq reads it at each connection, and only where nobody else may read it.
+        """
+        text = "".join(
+            f"{HOST}:{port}:*:{role}:{_escaped(password)}\n" for port, role, password in logins
+        )
+        temporary = self.passfile.with_name("passfile.new")
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            if not self.account.is_me:
+                os.fchown(descriptor, self.account.uid, self.account.gid)
+            file.write(text)
+        temporary.replace(self.passfile)
+
     def set_password_offline(self, role: str, password: str) -> None:
         """Give a role a password while the server is down and no old one is known."""
         self._clear_remains()
@@ -151,6 +183,8 @@ class Cluster:
             raise CommandError(f"the password of {role} can't be set: {_last_line(done.stderr)}")
 
     def _launch(self) -> None:
+        arguments = self.account.popen_arguments()
+        arguments["env"]["PGPASSFILE"] = str(self.passfile)
         with processes.open_log(self.log) as output:
             begin = output.seek(0, os.SEEK_END)
             # Not -D: the configuration stays out of the server user's hands.
@@ -158,7 +192,7 @@ class Cluster:
                 [self.bindir / "postgres", "-c", f"config_file={self.home}/postgresql.conf"],
                 stdout=output,
                 stderr=output,
-                **self.account.popen_arguments(),
+                **arguments,
             )
         if self._wait_ready(pid):
             return
@@ -192,7 +226,7 @@ class Cluster:
             )
 
     def _write_configuration(
-        self, *, port: int, preload: Sequence[str], settings: dict[str, str]
+        self, *, port: int, preload: Sequence[str], settings: dict[str, str], workers: int
     ) -> None:
         place = {
             "data_directory": str(self.data.resolve()),
@@ -201,9 +235,9 @@ class Cluster:
             "listen_addresses": HOST,
             "port": str(port),
             "unix_socket_directories": "",
-            "cluster_name": "headwater",
+            "cluster_name": self.name,
         }
-        tuned = settings_for(this_machine(self.home), preload)
+        tuned = settings_for(this_machine(self.home), preload, workers=workers)
         _write(self.home / "postgresql.conf", render(place | tuned | settings))
         _write(self.home / "pg_hba.conf", f"host all,replication all {HOST}/32 scram-sha-256\n")
 
@@ -241,6 +275,10 @@ def _all_in(folder: Path) -> Iterator[int]:
             with contextlib.suppress(OSError):
                 if Path(f"/proc/{pid}/comm").read_text().strip() == "postgres":
                     yield pid
+
+
+def _escaped(password: str) -> str:
+    return password.replace("\\", "\\\\").replace(":", "\\:")
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,12 +4,11 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from app.local.credentials import DATABASE, OWNER, ROLES, SUPERUSER, Credentials
+from app.local.credentials import DATABASE, OWNER, ROLES, Credentials
 
 
-def connect(credentials: Credentials) -> "psycopg.Connection[TupleRow]":
-    """As superuser; psycopg.OperationalError where the server is gone or recovers from a crash."""
-    url = credentials.database_url(SUPERUSER, "postgres")
+def connect(url: str) -> "psycopg.Connection[TupleRow]":
+    """psycopg.OperationalError where the server is gone or recovers from a crash."""
     return psycopg.connect(url, autocommit=True, connect_timeout=30)
 
 

@@ -7,22 +7,19 @@ database exist afterwards; everything in the database is the migrations' busines
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import psycopg
-from psycopg.rows import TupleRow
-
 from app.errors import CommandError
 from app.local import credentials as creds
-from app.local import processes
+from app.local import nodes, processes
 from app.local.account import account_for
 from app.local.credentials import BINDIR_VARIABLE, OWNER, SUPERUSER, Credentials
 from app.local.folder import Folder, quiet
-from app.local.postgres import DEFAULT_BINDIR, START_SECONDS, Cluster, PortTakenError
+from app.local.node import Node
+from app.local.postgres import DEFAULT_BINDIR, Cluster, PortTakenError
 from app.local.redis_server import RedisServer, find_program
-from app.local.roles import connect, make_roles
+from app.local.roles import connect
 from app.paths import STATE
 
 PRELOAD = ("timescaledb",)
@@ -40,11 +37,13 @@ class Runtime:
         preload: Sequence[str] = PRELOAD,
         settings: Mapping[str, str] | None = None,
         with_redis: bool = True,
+        workers: int | None = None,
     ) -> None:
         self.folder = Folder(state)
-        self.preload = tuple(preload)
         self.settings = dict(settings or {})
         self.with_redis = with_redis
+        self._preload = tuple(preload)
+        self._wanted_workers = workers
         self._wanted_bindir = bindir or _path(os.environ.get(BINDIR_VARIABLE))
         self._credentials: Credentials | None = None
 
@@ -101,16 +100,30 @@ class Runtime:
     # What runs
 
     @property
+    def preload(self) -> tuple[str, ...]:
+        """Libraries of each server; Citus has to be the first."""
+        is_distributed = bool(self._wanted_workers or self._known_workers)
+        return ("citus", *self._preload) if is_distributed else self._preload
+
+    @property
     def bindir(self) -> Path:
         """Server programs: asked for, else those the cluster was made with, else Debian's."""
         return self._wanted_bindir or self._recorded_bindir or DEFAULT_BINDIR
 
     @property
+    def nodes(self) -> list[Node]:
+        """The PostgreSQL servers: the only one, or the coordinator and its workers."""
+        return [Node(self, creds.POSTGRES), *self.workers]
+
+    @property
+    def workers(self) -> list[Node]:
+        """The workers, running or not."""
+        return [Node(self, name) for name in self._known_workers]
+
+    @property
     def postgres(self) -> Cluster:
-        """The cluster, running or not."""
-        home = self.folder.postgres
-        account = account_for(home / "data")
-        return Cluster(home, account, self.bindir, self.folder.log / "postgres.log")
+        """The cluster of the only node, or of the coordinator."""
+        return Node(self, creds.POSTGRES).cluster
 
     @property
     def redis(self) -> RedisServer:
@@ -130,6 +143,7 @@ class Runtime:
 
     def start(self, say: Callable[[str], None] = quiet) -> "Runtime":
         """Make and start whatever is missing; `say` gets a line for each step that takes time."""
+        self._check_programs()
         self.folder.make()
         with self.folder.lock(say):
             if self.with_redis and self.redis_pid is None:
@@ -138,6 +152,12 @@ class Runtime:
             if self.with_redis:
                 self._start_redis(say)
         return self
+
+    def start_node(self, node: Node) -> None:
+        """Start one node of a runtime that was started before."""
+        with self.folder.lock():
+            node.bring_up(frozenset())
+            self._join()
 
     def stop(self, *, immediately: bool = False) -> list[str]:
         """Stop registered processes, then the servers; the names of what was running."""
@@ -171,88 +191,116 @@ class Runtime:
     # How
 
     @property
+    def _known_workers(self) -> list[str]:
+        if self._credentials is not None:
+            return self._credentials.workers
+        return self._recorded_workers
+
+    @property
+    def _recorded_workers(self) -> list[str]:
+        names = {*creds.recorded_workers(self.folder.env), *self.folder.workers}
+        return sorted(names, key=creds.worker_number)
+
+    @property
     def _recorded_bindir(self) -> Path | None:
         return _path(creds.read(self.folder.env).get(BINDIR_VARIABLE))
 
     def _stop(self, *, immediately: bool) -> list[str]:
         stopped = processes.stop_all(run=self.folder.run)
-        if self.postgres.stop(immediately=immediately):
-            stopped.append("postgres")
+        # first who asks, then who answers
+        stopped += [node.name for node in self.nodes if node.stop(immediately=immediately)]
         if self.redis.stop():
-            stopped.append("redis")
+            stopped.append(creds.REDIS)
         return stopped
 
-    def _start_postgres(self, say: Callable[[str], None]) -> None:
-        self.folder.make_postgres()
-        cluster = self.postgres
+    def _check_programs(self) -> None:
         recorded = self._recorded_bindir
-        if cluster.exists and recorded not in (None, self.bindir):
+        if self.postgres.exists and recorded not in (None, self.bindir):
             raise CommandError(
                 f"this database was made with {recorded}, not {self.bindir}: "
                 f"unset {BINDIR_VARIABLE}, or start anew with `headwater dev reset`"
             )
-        cluster.check_programs(self.preload)
-        self._credentials, fresh = creds.load(self.folder.env, bindir=str(self.bindir))
-        if cluster.exists and SUPERUSER in fresh:
-            say("The old passwords are gone, setting new ones …")
-            cluster.stop()
-            cluster.set_password_offline(SUPERUSER, self._credentials.passwords[SUPERUSER])
-        if cluster.running_port:  # the truth, whatever became of the file
-            self._credentials = creds.with_port(
-                self._credentials, "postgres_port", cluster.running_port
-            )
+        self.postgres.check_programs(self.preload)
+
+    def _start_postgres(self, say: Callable[[str], None]) -> None:
+        names = self._worker_names()
+        self._credentials, fresh = creds.load(
+            self.folder.env, bindir=str(self.bindir), workers=names
+        )
+        for node in self.nodes:
+            self.folder.make_home(node.name)
+            port = node.cluster.running_port
+            if port:  # the truth, whatever became of the file
+                self._credentials = creds.with_port(self._credentials, node.name, port)
         creds.save(self.folder.env, self._credentials)
-        if not cluster.exists:
-            say(f"Making a PostgreSQL cluster in {cluster.home} …")
-            cluster.create(self._credentials.passwords[SUPERUSER])
-        with self._connection(cluster, say) as connection:
-            make_roles(connection, self.credentials, fresh)
+        self._write_passfiles()
+        for node in self.nodes:
+            node.bring_up(fresh, say)
+        self._join()
         if creds.REDIS in fresh:
             self.redis.stop()
 
-    def _connection(
-        self, cluster: Cluster, say: Callable[[str], None]
-    ) -> "psycopg.Connection[TupleRow]":
-        """Start and connect; again if the server that was there is just dying or recovering."""
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            self._on_a_free_port(
-                "postgres_port",
-                running=cluster.pid is not None,
-                start=lambda port: cluster.start(
-                    port=port, preload=self.preload, settings=self.settings
-                ),
-                say=say,
+    def _worker_names(self) -> list[str]:
+        """The workers there are, and as many new ones as were asked for."""
+        names = self._recorded_workers
+        wanted = len(names) if self._wanted_workers is None else self._wanted_workers
+        if wanted < len(names):
+            raise CommandError(
+                f"this runtime has {len(names)} workers, not {wanted}: "
+                "move the shards of one away with `headwater cluster drain-worker`"
             )
-            try:
-                return connect(self.credentials)
-            except psycopg.OperationalError as exc:
-                reason = str(exc).strip().splitlines()[-1]
-                if "password authentication failed" in reason or time.monotonic() > deadline:
-                    raise CommandError(
-                        f"the local PostgreSQL refuses its own superuser ({reason}): "
-                        f"remove {self.folder.env}, then `headwater dev up` sets new passwords"
-                    ) from None
-                time.sleep(0.1)
+        if wanted and not names and self.postgres.exists:
+            raise CommandError(
+                "this database was made without workers: "
+                "start anew with `headwater dev reset`, then `headwater dev up --workers`"
+            )
+        number = max(map(creds.worker_number, names), default=0)
+        more = range(number + 1, number + 1 + wanted - len(names))
+        return names + [f"{creds.WORKER}{n}" for n in more]
+
+    def _write_passfiles(self) -> None:
+        """Let each node log in on each."""
+        credentials = self.credentials
+        if credentials.workers:
+            logins = [
+                (node.port, role, password)
+                for node in self.nodes
+                for role, password in credentials.passwords.items()
+            ]
+            for node in self.nodes:
+                node.cluster.write_passfile(logins)
+
+    def _join(self) -> None:
+        """Make one database of those nodes that run, unless the coordinator is down."""
+        self._write_passfiles()
+        if not self.workers or self.pg_pid is None:
+            return
+        with contextlib.ExitStack() as stack:
+            coordinator, *workers = (
+                stack.enter_context(connect(node.url())) for node in self.nodes if node.pid
+            )
+            for connection in (coordinator, *workers):
+                nodes.make_extensions(connection)
+            nodes.join(coordinator, workers)
 
     def _start_redis(self, say: Callable[[str], None]) -> None:
         server = self.redis
-        self._on_a_free_port(
-            "redis_port",
+        self.on_a_free_port(
+            creds.REDIS,
             running=server.pid is not None,
             start=lambda port: server.start(port=port, password=self.credentials.redis_password),
             say=say,
         )
 
-    def _on_a_free_port(
+    def on_a_free_port(
         self, name: str, *, running: bool, start: Callable[[int], None], say: Callable[[str], None]
     ) -> None:
         """Start on the port that is kept, or on another once somebody else has taken that one."""
         for _ in range(PORT_ATTEMPTS):
-            port: int = getattr(self.credentials, name)
+            port = self.credentials.ports[name]
             if not running and not creds.is_free(port):
                 say(f"Port {port} is taken by somebody else, choosing another …")
-                port = creds.free_port()
+                port = creds.free_port(avoid=self.credentials.ports.values())
                 self._credentials = creds.with_port(self.credentials, name, port)
                 creds.save(self.folder.env, self._credentials)
             with contextlib.suppress(PortTakenError):
@@ -267,11 +315,17 @@ def start(
     preload: Sequence[str] = PRELOAD,
     settings: Mapping[str, str] | None = None,
     with_redis: bool = True,
+    workers: int | None = None,
     say: Callable[[str], None] = quiet,
 ) -> Runtime:
     """Start the runtime of a state folder; `settings` win over the tuned ones."""
     return Runtime(
-        state, bindir=bindir, preload=preload, settings=settings, with_redis=with_redis
+        state,
+        bindir=bindir,
+        preload=preload,
+        settings=settings,
+        with_redis=with_redis,
+        workers=workers,
     ).start(say)
 
 

@@ -21,6 +21,7 @@ def temporary(
     preload: Sequence[str] = PRELOAD,
     settings: Mapping[str, str] | None = None,
     with_redis: bool = True,
+    workers: int | None = None,
 ) -> Iterator[Runtime]:
     """A small runtime of one's own, gone at the end, or by the next call if the caller dies."""
     sweep()
@@ -34,6 +35,7 @@ def temporary(
         preload=preload,
         settings=small | dict(settings or {}),
         with_redis=with_redis,
+        workers=workers,
     )
     try:
         yield runtime.start()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from app.local.credentials import HOST
+
 MB = 2**20
 GB = 2**30
 
@@ -43,10 +45,14 @@ def this_machine(path: Path) -> Machine:
     )
 
 
-def settings_for(machine: Machine, preload: Sequence[str]) -> dict[str, str]:
-    """Every setting that differs from PostgreSQL's default."""
-    memory, cores = machine.memory_bytes, machine.cores
-    max_wal = _between(256 * MB, machine.free_disk_bytes // 8, 16 * GB)
+def settings_for(machine: Machine, preload: Sequence[str], *, workers: int = 0) -> dict[str, str]:
+    """Every setting that differs from PostgreSQL's default.
+
+    Of a node that shares the machine with a coordinator and its `workers`; 0: it has it alone.
+    """
+    nodes = 1 + workers
+    memory, cores = machine.memory_bytes // nodes, machine.cores
+    max_wal = _between(256 * MB, machine.free_disk_bytes // 8 // nodes, 16 * GB)
     settings = {
         "shared_preload_libraries": ",".join(preload),
         "shared_buffers": _mb(_between(64 * MB, memory // 8, 2 * GB)),
@@ -82,7 +88,30 @@ def settings_for(machine: Machine, preload: Sequence[str]) -> dict[str, str]:
     if {"citus", "timescaledb"} <= set(preload):
         # Both name a custom scan ColumnarScan; a parallel worker picks the wrong one and crashes.
         settings["max_parallel_workers_per_gather"] = "0"
+    if workers:
+        settings |= _of_a_node(workers, cores)
     return settings
+
+
+def _of_a_node(workers: int, cores: int) -> dict[str, str]:
+    connections, jobs = 200, 32
+    return {
+        "max_connections": str(connections),
+        # A write to several shards is prepared on each; every backend may be at it, twice.
+        "max_prepared_transactions": str(2 * connections),
+        # Each shard is a hypertable with chunks and aggregates of its own, and so are their locks.
+        "max_locks_per_transaction": "256",
+        # Each shard has its own policies. Beside the jobs: a scheduler and a Citus daemon a database.
+        "timescaledb.max_background_workers": str(jobs),
+        "max_worker_processes": str(jobs + 16 + cores),
+        "citus.shard_count": str(4 * workers),
+        "citus.local_hostname": HOST,
+        "citus.node_conninfo": "sslmode=disable",  # loopback only
+        "citus.node_connection_timeout": "5s",  # a dead worker fails quickly
+        "citus.max_cached_conns_per_worker": "4",  # a connection for each shard of a worker
+        "citus.propagate_set_commands": "local",  # row-level security reads such settings
+        "citus.override_table_visibility": "off",  # shards are worked on by name
+    }
 
 
 def render(settings: dict[str, str]) -> str:
