@@ -236,12 +236,14 @@ def running(workers: int) -> Iterator[Server]:
 def pg_template(pg_server: Server) -> str:
     """A migrated database nobody connects to; cloning it takes a tenth of migrating."""
     name = "headwater_template"
+    password = f"password '{pg_server.password}'"
     pg_server.everywhere(f"create database {name}")
     if pg_server.is_distributed:
-        pg_server.everywhere(*(f"create role {role} login" for role in ROLES))
+        pg_server.everywhere(*(f"create role {role} login {password}" for role in ROLES))
         pg_server.join(name)
     asyncio.run(migrate(pg_server.url(name)))
-    pg_server.everywhere(*(f"alter role {role} password '{pg_server.password}'" for role in ROLES))
+    if not pg_server.is_distributed:
+        pg_server.everywhere(*(f"alter role {role} {password}" for role in ROLES))
     pg_server.close(name)
     return name
 
