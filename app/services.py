@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from psycopg_pool import AsyncConnectionPool
-
 from app.archive.read import ColdReader
 from app.db.bell import Bell
-from app.db.pool import make_pool
+from app.db.pool import Pool, make_pool
 from app.identity.key import KeyRing
 from app.ingest.catalogue import Catalogue
 from app.ingest.writer import Writer
@@ -22,7 +20,7 @@ class Services:
     """The process's parts. A server that is down stops no start: parts recover alone."""
 
     settings: Settings
-    pool: AsyncConnectionPool = field(init=False)
+    pool: Pool = field(init=False)
     keys: KeyRing = field(init=False)
     catalogue: Catalogue = field(init=False)
     writer: Writer = field(init=False)
@@ -44,7 +42,7 @@ class Services:
         self.limiter = Limiter(self.settings)
         self.desk = Desk(self.settings, self.pool)
         self.bell = Bell(
-            self.settings.database_url,
+            self.settings.direct_database_url,
             {
                 "catalogue_changed": self._catalogue_changed,
                 "sensor_created": self.catalogue.forget_unknown,

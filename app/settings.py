@@ -24,6 +24,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     database_url: str = ""
     """PostgreSQL for the API's reads and small writes, as headwater_app; empty: PG* variables."""
+    direct_database_url: str = ""
+    """DATABASE_URL past a pooler in transaction mode, for LISTEN and the jobs; empty: DATABASE_URL."""
     ingest_database_url: str = ""
     """PostgreSQL for the readings' writers, as headwater_ingest; empty: DATABASE_URL."""
     owner_database_url: str = ""
@@ -122,6 +124,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         settings = cls(**values)  # type: ignore[arg-type]
         return msgspec.structs.replace(
             settings,
+            direct_database_url=settings.direct_database_url or settings.database_url,
             ingest_database_url=settings.ingest_database_url or settings.database_url,
             owner_database_url=settings.owner_database_url or settings.database_url,
             headwater_url=settings.headwater_url

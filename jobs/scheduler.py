@@ -17,8 +17,9 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from app.db.pool import connect
+from app.db.pool import connect_direct
 from app.db.queries import queries
+from app.errors import CommandError
 from app.settings import Settings
 from jobs.alert import sweep_alerts
 from jobs.archive import archive_due
@@ -49,7 +50,11 @@ HEARTBEAT_SECONDS = 5
 
 async def run_once(settings: Settings, job: Job) -> bool:
     """Run a job unless another process does; whether it ran. Raises what the job raises."""
-    connection = await connect(settings.database_url, application=f"headwater-job-{job.name}")
+    connection = await connect_direct(
+        settings.direct_database_url,
+        application=f"headwater-job-{job.name}",
+        variable="DIRECT_DATABASE_URL",
+    )
     async with connection:
         cursor = await connection.execute(SQL["job_lock"], {"job": job.name})
         row = await cursor.fetchone()
@@ -65,7 +70,9 @@ async def run_once(settings: Settings, job: Job) -> bool:
 
 async def beat(settings: Settings) -> None:
     """Leave a sign of life for /api/status."""
-    connection = await connect(settings.database_url, application="headwater-jobs")
+    connection = await connect_direct(
+        settings.direct_database_url, application="headwater-jobs", variable="DIRECT_DATABASE_URL"
+    )
     async with connection:
         detail = Jsonb({"jobs": [job.name for job in JOBS]})
         await connection.execute(SQL["beat"], {"process": "jobs", "detail": detail})
@@ -77,7 +84,7 @@ async def serve(settings: Settings) -> None:
     async def guarded(name: str, work: Callable[[], Awaitable[object]]) -> None:
         try:
             await work()
-        except (psycopg.Error, OSError) as exc:
+        except (CommandError, psycopg.Error, OSError) as exc:
             log.warning("job_failed", job=name, error=str(exc).strip())
 
     scheduler = AsyncIOScheduler(

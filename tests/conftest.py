@@ -1,3 +1,11 @@
 """Fixtures live in fix_*.py, one topic a file."""
 
-pytest_plugins = ["fix_database", "fix_archive", "fix_repository", "fix_s3", "fix_server"]
+pytest_plugins = [
+    "fix_database",
+    "fix_archive",
+    "fix_pooler",
+    "fix_replica",
+    "fix_repository",
+    "fix_s3",
+    "fix_server",
+]

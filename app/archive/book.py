@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, tuple_row
 
 from app.archive.digest import Digest, SensorDigest, digest_of, total
-from app.db.pool import connect
+from app.db.pool import Connection, connect_direct
 from app.db.queries import queries
 from app.errors import CommandError
 from app.settings import Settings
@@ -44,10 +44,14 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def owner_connection(settings: Settings) -> AsyncIterator[AsyncConnection]:
+async def owner_connection(settings: Settings) -> AsyncIterator[Connection]:
     """Connected as the owner of everything. Raises CommandError where that is not possible."""
     try:
-        connection = await connect(settings.owner_database_url, application="headwater-archive")
+        connection = await connect_direct(
+            settings.owner_database_url,
+            application="headwater-archive",
+            variable="OWNER_DATABASE_URL",
+        )
     except psycopg.Error as exc:
         raise CommandError(
             f"can't connect to the database ({str(exc).strip().splitlines()[-1]}); "

@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from app.archive.book import rows
 from app.archive.hot import ids, moment
 from app.archive.lake import TABLE, Lake, LakeError
 from app.archive.place import Place
+from app.db.pool import Pool
 from app.errors import CommandError, Unavailable
 from app.read.series import Key, RawRow, Selection, readings_raw
 from app.settings import Settings
@@ -70,7 +70,7 @@ class ColdReader:
                 self._lake = await asyncio.to_thread(
                     Lake,
                     Place.of(settings),
-                    settings.database_url,
+                    settings.direct_database_url,
                     memory_mb=settings.archive_memory_mb,
                 )
             return self._lake
@@ -82,7 +82,7 @@ class ColdReader:
 
 
 async def readings_anywhere(
-    pool: AsyncConnectionPool,
+    pool: Pool,
     cold: ColdReader,
     *,
     selection: Selection,

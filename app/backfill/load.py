@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from psycopg import AsyncConnection, errors
 
 from app.backfill import ledger
-from app.db.pool import connect
+from app.db.pool import Connection, connect_direct
 from app.db.queries import queries
 from app.errors import CommandError
 from app.ingest.batch import COPY_READING, COPY_STAGED, Batch
@@ -95,12 +95,14 @@ class Loader:
         self._progress = progress
         self._wanted = connections
         self._stack = AsyncExitStack()
-        self.connections: list[AsyncConnection] = []
+        self.connections: list[Connection] = []
         self._is_colliding = False
 
     async def __aenter__(self) -> "Loader":
         for _ in range(self._wanted):
-            connection = await connect(self._url, application="headwater-import")
+            connection = await connect_direct(
+                self._url, application="headwater-import", variable="INGEST_DATABASE_URL"
+            )
             await self._stack.enter_async_context(connection)
             await connection.execute(STAGED_TABLE)
             # readings and ledger are lost together or not at all; the last commit is awaited

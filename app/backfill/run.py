@@ -19,7 +19,7 @@ from app.backfill import ledger
 from app.backfill.load import Group, Loader, Totals, newest_of, pick
 from app.backfill.source import digest, read_columns
 from app.db.cli import command_connection
-from app.db.pool import make_pool
+from app.db.pool import make_pool, refuse_pooler
 from app.db.queries import queries
 from app.errors import CommandError
 from app.identity.permission import Principal
@@ -88,6 +88,7 @@ class Import:
             await lock(reader, tenant_id)
             pool = make_pool(settings)
             async with pool, command_connection(settings, settings.ingest_database_url) as book:
+                refuse_pooler(book, "INGEST_DATABASE_URL")
                 self._book, self._tenant_id = book, tenant_id
                 self._catalogue = Catalogue(pool)
                 loader = Loader(

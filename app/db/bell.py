@@ -12,9 +12,11 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from app.db.pool import connect
+from app.db.pool import Connection, connect
 
 log = structlog.get_logger()
+
+PATIENCE_SECONDS = 5.0
 
 
 class Bell:
@@ -60,8 +62,12 @@ class Bell:
                 await asyncio.sleep(1.0)
 
     async def _listen(self) -> None:
-        connection = await connect(self._url, application="headwater-bell")
+        connection = await connect(
+            self._url, application="headwater-bell", patience=PATIENCE_SECONDS
+        )
         async with connection:
+            if connection.is_pooled:
+                await self._poll(connection)
             for channel in self._handlers:
                 await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
             self.is_connected = True
@@ -74,3 +80,11 @@ class Bell:
                 # also proves that the connection still lives
                 await connection.execute("select 1")
                 self._ring(self._polled)
+
+    async def _poll(self, connection: Connection) -> None:
+        """A pooler passes no bell on."""
+        log.warning("bell_behind_a_pooler", remedy="set DIRECT_DATABASE_URL to the server itself")
+        while True:
+            await connection.execute("select 1")
+            self._ring(self._handlers)
+            await asyncio.sleep(self._interval)

@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
-from psycopg import AsyncConnection
 
-from app.db.pool import connect
+from app.db.pool import Connection, connect
 from app.errors import CommandError
 from app.settings import Settings
 
@@ -14,7 +13,7 @@ from app.settings import Settings
 @asynccontextmanager
 async def command_connection(
     settings: Settings, url: str | None = None
-) -> AsyncIterator[AsyncConnection]:
+) -> AsyncIterator[Connection]:
     """Connect as the API does, or with `url`. Raises CommandError for whatever a person can mend."""
     try:
         connection = await connect(url or settings.database_url, application="headwater-cli")

@@ -13,8 +13,8 @@ from datetime import datetime
 import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
-from psycopg_pool import AsyncConnectionPool
 
+from app.db.pool import Pool
 from app.db.queries import queries
 from app.errors import CommandError, Forbidden, Unauthorized
 from app.identity.permission import Permission, Principal
@@ -83,7 +83,7 @@ async def create_key(
 class KeyRing:
     """Who is behind a key, remembered for at most `max_age` seconds."""
 
-    def __init__(self, pool: AsyncConnectionPool, *, max_age: float = 60.0, size: int = 50_000):
+    def __init__(self, pool: Pool, *, max_age: float = 60.0, size: int = 50_000):
         self._pool = pool
         self._max_age = max_age
         self._size = size

@@ -10,8 +10,8 @@ import unicodedata
 import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
-from psycopg_pool import AsyncConnectionPool
 
+from app.db.pool import Pool
 from app.db.queries import queries
 from app.ingest.columns import Channel
 
@@ -80,7 +80,7 @@ class Catalogue:
     into the next memory, and what it knew is not lost under its hands.
     """
 
-    def __init__(self, pool: AsyncConnectionPool, *, size: int = 1_000_000) -> None:
+    def __init__(self, pool: Pool, *, size: int = 1_000_000) -> None:
         self._pool = pool
         self._size = size
         self._memory = Memory()

@@ -68,14 +68,18 @@ class LatestKeeper:
     async def _run(self) -> None:
         while True:
             try:
-                connection = await connect(self._url, application="headwater-latest")
+                connection = await connect(
+                    self._url,
+                    application="headwater-latest",
+                    settings={"synchronous_commit": "off"},
+                )
             except (psycopg.Error, OSError):
                 await asyncio.sleep(1.0)
                 continue
             try:
                 async with connection:
-                    await connection.execute("set synchronous_commit = off")
-                    await connection.execute(SQL["latest_repair"])
+                    async with connection.transaction():
+                        await connection.execute(SQL["latest_repair"])
                     if self._noted:
                         self._wake.set()
                     while True:
@@ -105,16 +109,17 @@ class LatestKeeper:
         self._noted = [
             newest
         ]  # stays noted until it is written; what is noted meanwhile comes behind
-        await connection.execute(
-            SQL["latest_put"],
-            {
-                "sensor_id": newest.sensor_id.tolist(),
-                "metric_id": newest.metric_id.tolist(),
-                "us": newest.ts.tolist(),
-                "value": newest.value.tolist(),
-                "quality": newest.quality.tolist(),
-            },
-        )
+        async with connection.transaction():
+            await connection.execute(
+                SQL["latest_put"],
+                {
+                    "sensor_id": newest.sensor_id.tolist(),
+                    "metric_id": newest.metric_id.tolist(),
+                    "us": newest.ts.tolist(),
+                    "value": newest.value.tolist(),
+                    "quality": newest.quality.tolist(),
+                },
+            )
         del self._noted[0]
         self._written = upto
         async with self._flushed:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import AsyncConnection, errors
 
-from app.db.pool import connect
+from app.db.pool import Connection, connect
 from app.db.queries import queries
 from app.ingest.band import BandKeeper, BandTable, Watch
 from app.ingest.batch import COPY_CANDIDATE, COPY_READING, COPY_STAGED, Batch
@@ -20,17 +20,19 @@ from app.ingest.verdict import Code
 
 SQL = queries("ingest")
 DAY_US = 86_400_000_000
+LIMITS = {"lock_timeout": "10s", "statement_timeout": "20s"}
+PATIENCE_SECONDS = 25.0
 ATTEMPTS = 5
 """How often a batch is tried that others write, too."""
 
 Codes = NDArray[np.uint8]
-Road = Callable[[AsyncConnection, Batch], Awaitable[Codes]]
+Road = Callable[[Connection, Batch], Awaitable[Codes]]
 
 
 class Link:
     """A connection and what it remembers."""
 
-    def __init__(self, connection: AsyncConnection, bands: BandKeeper) -> None:
+    def __init__(self, connection: Connection, bands: BandKeeper) -> None:
         self.connection = connection
         self._bands = bands
         self._watch = Watch()
@@ -38,13 +40,12 @@ class Link:
     @classmethod
     async def open(cls, url: str, bands: BandKeeper) -> "Link":
         """Connect. Raises psycopg.Error."""
-        connection = await connect(url, application="headwater-writer")
+        connection = await connect(
+            url, application="headwater-writer", settings=LIMITS, patience=PATIENCE_SECONDS
+        )
         try:
-            await connection.execute(
-                "select set_config('lock_timeout', '10s', false),"
-                " set_config('statement_timeout', '60s', false)"
-            )
-            await connection.execute(SQL["staged_table"])
+            if not connection.is_pooled:
+                await connection.execute(SQL["staged_table"])
         except BaseException:
             await connection.close()
             raise
@@ -120,7 +121,7 @@ async def copy_straight(connection: AsyncConnection, batch: Batch) -> Codes:
     return np.zeros(len(batch), dtype=np.uint8)
 
 
-async def copy_apart(connection: AsyncConnection, batch: Batch) -> Codes:
+async def copy_apart(connection: Connection, batch: Batch) -> Codes:
     """The other road: look which are stored already, store the rest.
 
     Raises UniqueViolation where another transaction stores the same reading meanwhile.
@@ -140,9 +141,11 @@ async def copy_apart(connection: AsyncConnection, batch: Batch) -> Codes:
     return codes
 
 
-async def known(connection: AsyncConnection, batch: Batch) -> Codes:
+async def known(connection: Connection, batch: Batch) -> Codes:
     """DUPLICATE or CONFLICT for each reading that is stored, STORED for each that is not yet."""
     codes = np.full(len(batch), Code.STORED, dtype=np.uint8)
+    if connection.is_pooled:  # which session has it already is the pooler's secret
+        await connection.execute(SQL["staged_table"])
     await copy(connection, COPY_STAGED, batch.copy_staged())
     # one index probe a reading; any other join would read all there is in the batch's span of time
     await connection.execute(SQL["staged_plan_begin"])

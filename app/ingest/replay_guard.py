@@ -8,8 +8,8 @@ import hashlib
 
 import msgspec
 from psycopg.rows import class_row
-from psycopg_pool import AsyncConnectionPool
 
+from app.db.pool import Pool
 from app.db.queries import queries
 from app.errors import BadRequest, IdempotencyMismatch
 
@@ -30,9 +30,7 @@ class ReplayGuard:
     `request` is what must be the same when the key comes again: the body and what changes its meaning.
     """
 
-    def __init__(
-        self, pool: AsyncConnectionPool, api_key_id: int, key: str, *request: bytes
-    ) -> None:
+    def __init__(self, pool: Pool, api_key_id: int, key: str, *request: bytes) -> None:
         if not 1 <= len(key) <= 255 or not key.isprintable():
             raise BadRequest("Idempotency-Key: must be 1 to 255 printable characters.")
         self._pool = pool

@@ -21,10 +21,8 @@ from datetime import UTC, datetime
 import msgspec
 import psycopg
 import structlog
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
-from app.db.pool import connect
+from app.db.pool import Connection, Pool, connect
 from app.live.event import (
     OutboxEvent,
     message,
@@ -45,6 +43,7 @@ GAP_SECONDS = 900.0
 FRESH_GAP_SECONDS = 10.0
 GAP_COUNT = 10_000
 RETRY_SECONDS = 1.0
+PATIENCE_SECONDS = 10.0
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,12 +108,12 @@ class Subscription:
 class Hub:
     """Reads the outbox when the bell rings and hands it out. `ring` never blocks."""
 
-    def __init__(self, pool: AsyncConnectionPool) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._subscriptions: set[Subscription] = set()
-        self._connection: AsyncConnection | None = None
+        self._connection: Connection | None = None
         self._lock = asyncio.Lock()
         self._mark: int | None = None
         self._gaps: dict[int, float] = {}
@@ -266,10 +265,13 @@ class Hub:
         self._gaps = {n: now for n in range(after + 1, newest) if n not in known}
         self._mark = newest
 
-    async def _line(self) -> AsyncConnection:
+    async def _line(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = await connect(str(self._pool.conninfo), application="headwater-live")
-            self._connection.prepare_threshold = 1
+            self._connection = await connect(
+                str(self._pool.conninfo), application="headwater-live", patience=PATIENCE_SECONDS
+            )
+            if not self._connection.is_pooled:
+                self._connection.prepare_threshold = 1
         return self._connection
 
     async def _hang_up(self) -> None:

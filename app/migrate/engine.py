@@ -75,6 +75,8 @@ async def migrate(
     files, repeatables = read_migrations(migrations), read_sql(sql)
     async with _connect(url) as conn:
         conn.add_notice_handler(lambda notice: _pass_on(notice, report))
+        await _refuse_pooler(conn)
+        await conn.execute(NOTICE_DEATH)
         await _lock(conn, lock_wait, report)
         await book.prepare(conn)
         await book.hand_over(conn)
@@ -129,8 +131,8 @@ async def bring_up_workers(
 async def status(url: str, *, migrations: Path = MIGRATIONS, sql: Path = SQL) -> Status:
     """Compare files and database in a read-only session; changes nothing, waits for nobody."""
     files, repeatables = read_migrations(migrations), read_sql(sql)
-    async with _connect(url) as conn:
-        await conn.execute("set default_transaction_read_only = on")
+    async with _connect(url) as conn, conn.transaction():
+        await conn.execute("set transaction read only")
         plan = make_plan(files, repeatables, await book.read(conn))
         behind: list[nodes.Due] = []
         if "citus" in (plan.editions or ()) and not plan.migrations:
@@ -164,10 +166,19 @@ async def _connect(url: str) -> AsyncIterator[AsyncConnection[Any]]:
         raise CommandError("OWNER_DATABASE_URL is not a PostgreSQL address") from None
     async with conn:
         try:
-            await conn.execute(NOTICE_DEATH)
             yield conn
         except psycopg.Error as exc:
             raise CommandError(f"{exc.sqlstate or 'database'}: {one_line(str(exc))}") from exc
+
+
+async def _refuse_pooler(conn: AsyncConnection[Any]) -> None:
+    """The lock belongs to a session: behind a pooler it would be somebody else's."""
+    cur = await conn.execute("select pg_catalog.pg_backend_pid()")
+    row = await cur.fetchone()
+    if row and row[0] != conn.info.backend_pid:
+        raise CommandError(
+            "OWNER_DATABASE_URL leads through a pooler: set it to the server itself for migrations"
+        )
 
 
 async def _lock(conn: AsyncConnection[Any], wait: float, report: Report) -> None:

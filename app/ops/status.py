@@ -7,7 +7,6 @@ unhealthy: readings can't be stored or read (database down); degraded: something
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -104,6 +103,7 @@ class Probe:
         self._settings = settings
         self._lock = asyncio.Lock()
         self._connection: AsyncConnection | None = None
+        self._asking: asyncio.Task[Database | None] | None = None
         self._redis = (
             Redis.from_url(
                 settings.redis_url,
@@ -118,6 +118,9 @@ class Probe:
 
     async def stop(self) -> None:
         """Close the connections."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
         await self._hang_up()
         if self._redis is not None:
             await self._redis.aclose()
@@ -132,20 +135,26 @@ class Probe:
             return database, redis
 
     async def _database(self) -> Database | None:
+        """What it says in time; a question that takes longer is left to end by itself."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_database(), name="status")
+        done, _ = await asyncio.wait({self._asking}, timeout=CHECK_SECONDS)
+        return self._asking.result() if done else None
+
+    async def _ask_database(self) -> Database | None:
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                if self._connection is None or self._connection.closed:
-                    self._connection = await connect(
-                        self._settings.database_url, application="headwater-status"
-                    )
-                ages = {
-                    row.process: row.age_seconds for row in await heartbeat_ages(self._connection)
-                }
-                return Database(
-                    offer=await self._read_offer(self._connection),
-                    workers_age_seconds=ages.get("jobs"),
+            if self._connection is None or self._connection.closed:
+                self._connection = await connect(
+                    self._settings.database_url,
+                    application="headwater-status",
+                    patience=CHECK_SECONDS,
                 )
-        except (TimeoutError, psycopg.Error, OSError):
+            ages = {row.process: row.age_seconds for row in await heartbeat_ages(self._connection)}
+            return Database(
+                offer=await self._read_offer(self._connection),
+                workers_age_seconds=ages.get("jobs"),
+            )
+        except (psycopg.Error, OSError):
             await self._hang_up()
             self._offer = None
             return None
@@ -168,9 +177,7 @@ class Probe:
     async def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(TimeoutError, psycopg.Error, OSError):
-                async with asyncio.timeout(CHECK_SECONDS):
-                    await connection.close()
+            await connection.close()
 
 
 def judge(
@@ -192,7 +199,10 @@ def judge(
         if not is_working:
             reasons.append("workers: no sign of life for 30 s; start `headwater jobs`")
         if live.status != "running":
-            reasons.append("live: alerts are pushed late; the doorbell's connection is down")
+            reasons.append(
+                "live: alerts are pushed late; the doorbell's connection is down, or leads through "
+                "a pooler (set DIRECT_DATABASE_URL)"
+            )
         if ingest.writers == 0 and ingest.queue_readings:
             reasons.append("ingest: readings wait and no writer is connected")
     if redis is False:

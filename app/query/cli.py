@@ -14,7 +14,7 @@ from app.db.cli import command_connection
 from app.errors import CommandError, Problem
 from app.identity.tenant import tenant_id_of
 from app.query.answer import ENCODER, Answer, cell
-from app.query.run import Parameter, Question, configure, run, sql_hot_from, sql_pass
+from app.query.run import Parameter, Question, run, sql_hot_from, sql_pass
 from app.settings import Settings
 
 
@@ -59,7 +59,7 @@ async def _ask(
         hot_from = await sql_hot_from(main)
     question = Question(sql=text, parameters=params, limit=limit, tenant_id=tenant_id)
     async with command_connection(settings, settings.sql_database_url) as connection:
-        await configure(connection)
+        await connection.set_read_only(True)
         return await run(connection, question, permit, hot_from, settings)
 
 

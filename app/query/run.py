@@ -16,9 +16,9 @@ import msgspec
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor, AsyncRawServerCursor
 from psycopg.rows import scalar_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from psycopg_pool import PoolTimeout, TooManyRequests
 
-from app.db.pool import conninfo
+from app.db.pool import Connection, Pool, pool_for
 from app.db.queries import queries
 from app.errors import Problem, QueryRefused, QueryTooCostly, Unavailable
 from app.query.answer import Answer, Column, Scanned, size
@@ -67,20 +67,20 @@ async def sql_sensors(connection: AsyncConnection, *, tenant_id: int, count: int
 class Desk:
     """Takes people's queries, a few at a time."""
 
-    def __init__(self, settings: Settings, main: AsyncConnectionPool) -> None:
+    def __init__(self, settings: Settings, main: Pool) -> None:
         self._settings = settings
         self._main = main
-        self._pool: AsyncConnectionPool | None = None
+        self._pool: Pool | None = None
         if settings.sql_database_url:
-            self._pool = AsyncConnectionPool(
-                conninfo(settings.sql_database_url, application="headwater-sql"),
+            self._pool = pool_for(
+                settings.sql_database_url,
+                application="headwater-sql",
+                seconds=settings.sql_timeout_seconds,
+                size=settings.sql_pool_size,
+                is_read_only=True,
                 min_size=0,
-                max_size=settings.sql_pool_size,
                 max_waiting=settings.sql_pool_size * 8,
                 timeout=10,
-                open=False,
-                configure=configure,
-                check=AsyncConnectionPool.check_connection,
             )
 
     async def start(self) -> None:
@@ -109,20 +109,14 @@ class Desk:
             ) from None
 
 
-async def configure(connection: AsyncConnection) -> None:
-    """Every transaction of the connection is read-only."""
-    await connection.set_autocommit(True)
-    await connection.set_read_only(True)
-
-
 async def run(
-    connection: AsyncConnection,
+    connection: Connection,
     question: Question,
     permit: str,
     hot_from: datetime | None,
     settings: Settings,
 ) -> Answer:
-    """One query on a connection that `configure` has seen. Raises QueryRefused, QueryTooCostly.
+    """One query on a connection whose transactions are read-only. Raises QueryRefused, QueryTooCostly.
 
     Everything runs in PostgreSQL. This is the place to choose another engine for a query that needs
     readings from before `hot_from`; until there is one, the answer says what is not in it.

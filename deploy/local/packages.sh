@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that Headwater's local runtime needs, and nothing else.
+# Installs the Debian packages that Headwater's local runtime needs, and nothing else; with the
+# argument `test` also the programs that only tests use (PgBouncer, docker compose).
 #
 # Says what it is about to do and asks first, unless YES=1 or standard input is no terminal.
 # Debian 13 has PostgreSQL 17 and TimescaleDB itself. On Debian 12 they come from the trixie
@@ -35,7 +36,16 @@ fi
 deploy/local/python.sh >/dev/null || other_packages+=(python3 python3-venv)
 have_package ca-certificates || other_packages+=(ca-certificates)
 
-packages=("${database_packages[@]}" "${other_packages[@]}")
+test_packages=()
+if [ "${1:-}" = test ]; then
+    [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || test_packages+=(pgbouncer)
+    docker compose version >/dev/null 2>&1 || docker-compose version >/dev/null 2>&1 ||
+        test_packages+=(docker-compose)
+fi
+# On Debian 12 these come from trixie: they have to be as new as the database.
+trixie_packages=("${database_packages[@]}" "${test_packages[@]}")
+
+packages=("${trixie_packages[@]}" "${other_packages[@]}")
 [ ${#packages[@]} -gt 0 ] || exit 0
 
 # shellcheck disable=SC1091
@@ -50,7 +60,7 @@ bookworm | trixie) ;;
 esac
 
 echo "Headwater needs these Debian packages: ${packages[*]}"
-if [ "$codename" = bookworm ] && [ ${#database_packages[@]} -gt 0 ]; then
+if [ "$codename" = bookworm ] && [ ${#trixie_packages[@]} -gt 0 ]; then
     echo "On Debian 12 the database packages (and the libraries they need, libc6 among them) come"
     echo "from the trixie suite of your mirror: /etc/apt/sources.list.d/headwater-trixie.sources,"
     echo "pinned at 100 in /etc/apt/preferences.d/headwater-trixie."
@@ -78,7 +88,7 @@ echo "Installing (a minute or two) …"
 apt_get update
 
 suite_option=()
-if [ "$codename" = bookworm ] && [ ${#database_packages[@]} -gt 0 ]; then
+if [ "$codename" = bookworm ] && [ ${#trixie_packages[@]} -gt 0 ]; then
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' \
         'Created-By: Packages' | awk '$2 == "bookworm" && $3 == "main" { print $1; exit }')
     if [ -z "$mirror" ]; then
@@ -97,12 +107,16 @@ fi
 if [ ${#other_packages[@]} -gt 0 ]; then
     apt_get install -y --no-install-recommends "${other_packages[@]}"
 fi
-if [ ${#database_packages[@]} -gt 0 ]; then
+if [ ${#trixie_packages[@]} -gt 0 ]; then
     # postgresql-common would make and start a cluster of its own; ours lives in .headwater/.
     drop_in=/etc/postgresql-common/createcluster.d/headwater.conf
     $sudo mkdir -p "$(dirname "$drop_in")"
     echo "create_main_cluster = false" | $sudo tee "$drop_in" >/dev/null
     trap '$sudo rm -f "$drop_in"' EXIT
-    apt_get install -y --no-install-recommends "${suite_option[@]}" "${database_packages[@]}"
+    # PgBouncer's package would start a service: its program comes without one.
+    apt_get install -y --no-install-recommends "${suite_option[@]}" \
+        -o 'Dpkg::Options::=--path-exclude=/usr/lib/systemd/system/pgbouncer.*' \
+        -o 'Dpkg::Options::=--path-exclude=/etc/init.d/pgbouncer' \
+        "${trixie_packages[@]}"
 fi
 echo "Packages installed."
