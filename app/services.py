@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from app.archive.read import ColdReader
 from app.db.bell import Bell
 from app.db.pool import Pool, make_pool
+from app.db.reads import Reads
 from app.identity.key import KeyRing
 from app.ingest.catalogue import Catalogue
 from app.ingest.writer import Writer
@@ -21,6 +22,7 @@ class Services:
 
     settings: Settings
     pool: Pool = field(init=False)
+    reads: Reads = field(init=False)
     keys: KeyRing = field(init=False)
     catalogue: Catalogue = field(init=False)
     writer: Writer = field(init=False)
@@ -33,6 +35,7 @@ class Services:
 
     def __post_init__(self) -> None:
         self.pool = make_pool(self.settings)
+        self.reads = Reads(self.settings, self.pool)
         self.keys = KeyRing(self.pool)
         self.catalogue = Catalogue(self.pool)
         self.writer = Writer(self.settings)
@@ -58,6 +61,7 @@ class Services:
     async def start(self) -> None:
         """Open pools and begin the background tasks."""
         await self.pool.open(wait=False)
+        await self.reads.start()
         await self.desk.start()
         self.writer.start()
         self.hub.start()
@@ -73,4 +77,5 @@ class Services:
         await self.limiter.stop()
         await self.desk.stop()
         await self.cold.close()
+        await self.reads.stop()
         await self.pool.close()

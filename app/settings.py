@@ -24,6 +24,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     database_url: str = ""
     """PostgreSQL for the API's reads and small writes, as headwater_app; empty: PG* variables."""
+    database_read_url: str = ""
+    """A streaming replica for the API's reads, as headwater_app; empty: DATABASE_URL."""
+    database_read_max_lag_seconds: NotNegative = 10
+    """How far the replica may be behind before reads go to DATABASE_URL, in seconds."""
     direct_database_url: str = ""
     """DATABASE_URL past a pooler in transaction mode, for LISTEN and the jobs; empty: DATABASE_URL."""
     ingest_database_url: str = ""

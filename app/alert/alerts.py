@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, scalar_row
 
+from app.db.pool import Connection
 from app.db.queries import queries
 from app.errors import BadRequest, NotFound
 from app.read.lookup import metric_ids, sensor_ids, site_ids
@@ -27,6 +28,7 @@ from app.read.parameter import (
     pack,
     tenant_scope,
     unpack,
+    wants_fresh,
     words,
 )
 from app.services import Services
@@ -178,9 +180,10 @@ async def get_alerts(
     if from_ts and to_ts and from_ts >= to_ts:
         raise BadRequest("from: must be before to.")
     before = unpack("alerts", cursor, datetime, int) if cursor else (None, None)
-    async with services.pool.connection() as connection:
+
+    async def page(connection: Connection) -> list[Alert]:
         tenant_id = await tenant_scope(connection, request.user, tenant)
-        rows = await alerts_page(
+        return await alerts_page(
             connection,
             tenant_id=tenant_id,
             states=states,
@@ -195,6 +198,8 @@ async def get_alerts(
             before_id=before[1],
             count=limit + 1,
         )
+
+    rows = await services.reads.run(page, is_fresh=wants_fresh(request))
     is_more = len(rows) > limit
     del rows[limit:]
     return AlertsPage(
@@ -212,8 +217,10 @@ async def get_alerts(
 async def get_alert(request: Request[Any, Any, Any], episode_id: FromPath[int]) -> Alert:
     """An alert as it is now."""
     services: Services = request.app.state.services
-    async with services.pool.connection() as connection:
-        return await one(connection, request.user.tenant_id, episode_id)
+    return await services.reads.run(
+        lambda connection: one(connection, request.user.tenant_id, episode_id),
+        is_fresh=wants_fresh(request),
+    )
 
 
 async def one(connection: AsyncConnection, tenant_id: int | None, episode_id: int) -> Alert:
@@ -246,7 +253,9 @@ async def decide(
             note=note,
         ):
             raise NotFound(f"There is no alert {episode_id} to decide on.")
-        return await one(connection, principal.tenant_id, episode_id)
+        decided = await one(connection, principal.tenant_id, episode_id)
+    services.reads.note_change()
+    return decided
 
 
 @post(
@@ -312,14 +321,17 @@ async def get_old_alerts(
 ) -> list[OldAlert]:
     """Alerts of a region, newest first, as a plain list."""
     services: Services = request.app.state.services
-    async with services.pool.connection() as connection:
-        rows = await alerts_page(
+
+    async def page(connection: Connection) -> list[Alert]:
+        return await alerts_page(
             connection,
             tenant_id=await tenant_scope(connection, request.user, tenant),
             states=list(RAISED),
             regions=words(region) or None,
             count=limit,
         )
+
+    rows = await services.reads.run(page, is_fresh=wants_fresh(request))
     return [
         OldAlert(
             alert_id=row.alert_id,

@@ -14,6 +14,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, scalar_row
 
+from app.db.pool import Connection
 from app.db.queries import queries
 from app.errors import BadRequest, NotFound
 from app.ingest.catalogue import normalise_unit
@@ -29,6 +30,7 @@ from app.read.parameter import (
     pack,
     tenant_scope,
     unpack,
+    wants_fresh,
     words,
 )
 from app.services import Services
@@ -168,9 +170,10 @@ async def get_thresholds(
     """The tenant's thresholds and the platform's defaults."""
     services: Services = request.app.state.services
     (after_id,) = unpack("thresholds", cursor, int) if cursor else (0,)
-    async with services.pool.connection() as connection:
+
+    async def page(connection: Connection) -> list[Threshold]:
         tenant_id = await tenant_scope(connection, request.user, tenant)
-        rows = await thresholds_page(
+        return await thresholds_page(
             connection,
             tenant_id=tenant_id,
             site_ids=await site_ids(connection, tenant_id, words(site)),
@@ -179,6 +182,8 @@ async def get_thresholds(
             after_id=after_id,
             count=limit + 1,
         )
+
+    rows = await services.reads.run(page, is_fresh=wants_fresh(request))
     is_more = len(rows) > limit
     del rows[limit:]
     return ThresholdsPage(
@@ -227,7 +232,8 @@ async def put_threshold(
         rows = await thresholds_page(
             connection, tenant_id=tenant_id, threshold_id=threshold_id, count=1
         )
-        return rows[0]
+    services.reads.note_change()
+    return rows[0]
 
 
 @delete(
@@ -243,6 +249,7 @@ async def delete_threshold(request: Request[Any, Any, Any], threshold_id: FromPa
         is_gone = 0 <= threshold_id <= LARGEST_ID and await threshold_delete(
             connection, threshold_id=threshold_id, tenant_id=request.user.tenant_id
         )
+    services.reads.note_change()
     if not is_gone:
         raise NotFound(
             f"There is no threshold {threshold_id} of yours; GET /api/v1/thresholds lists them."

@@ -20,9 +20,10 @@ from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from app.archive.read import readings_anywhere
+from app.db.pool import Connection
 from app.errors import BadRequest, NotAcceptable
 from app.read.lookup import sensor_ids
-from app.read.parameter import Tenant, known_parameters, tenant_scope
+from app.read.parameter import Tenant, known_parameters, tenant_scope, wants_fresh
 from app.read.series import RawRow, Selection
 from app.services import Services
 
@@ -98,15 +99,19 @@ async def get_sensors_historical(
     services: Services = request.app.state.services
     media_type = _negotiate(request)
     begin = day_of(day)
-    async with services.pool.connection() as connection:
+    is_fresh = wants_fresh(request)
+
+    async def resolve(connection: Connection) -> Selection:
         tenant_id = await tenant_scope(connection, request.user, tenant)
-        selection = Selection(
+        return Selection(
             tenant_id=tenant_id,
             sensor_ids=await sensor_ids(connection, tenant_id, [sensor_id]),
             site_ids=None,
             metric_ids=None,
         )
-    pages = _pages(services, selection, begin)
+
+    selection = await services.reads.run(resolve, is_fresh=is_fresh)
+    pages = _pages(services, selection, begin, is_fresh=is_fresh)
     first = await anext(pages)
     name = f"{begin:%Y-%m-%d}"
     if media_type == JSON:
@@ -134,17 +139,18 @@ def _negotiate(request: Request[Any, Any, Any]) -> str:
 
 
 async def _pages(
-    services: Services, selection: Selection, begin: datetime
+    services: Services, selection: Selection, begin: datetime, *, is_fresh: bool
 ) -> AsyncIterator[list[RawRow]]:
     after = (begin, -1, -1)
     while True:
         rows = await readings_anywhere(
-            services.pool,
+            services.reads,
             services.cold,
             selection=selection,
             after=after,
             to_ts=begin + timedelta(days=1),
             count=PAGE_ROWS,
+            is_fresh=is_fresh,
         )
         yield rows
         if len(rows) < PAGE_ROWS:

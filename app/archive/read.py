@@ -6,8 +6,9 @@ it was stored first. Recent spans, which nothing can have left, never ask for th
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 from psycopg import AsyncConnection
@@ -16,7 +17,8 @@ from app.archive.book import rows
 from app.archive.hot import ids, moment
 from app.archive.lake import TABLE, Lake, LakeError
 from app.archive.place import Place
-from app.db.pool import Pool
+from app.db.pool import Connection
+from app.db.reads import Reads
 from app.errors import CommandError, Unavailable
 from app.read.series import Key, RawRow, Selection, readings_raw
 from app.settings import Settings
@@ -30,6 +32,15 @@ AT_ONCE = 2
 
 Span = tuple[datetime, datetime]
 Export = tuple[int, datetime, datetime]
+
+
+class Found(NamedTuple):
+    """What PostgreSQL has of a page, and what it takes to read the rest."""
+
+    hot: list[RawRow]
+    exports: list[Export]
+    sensors: Mapping[int, str] = {}
+    metrics: Mapping[int, tuple[str, str]] = {}
 
 
 class ColdReader:
@@ -82,7 +93,7 @@ class ColdReader:
 
 
 async def readings_anywhere(
-    pool: Pool,
+    reads: Reads,
     cold: ColdReader,
     *,
     selection: Selection,
@@ -90,14 +101,19 @@ async def readings_anywhere(
     to_ts: datetime,
     count: int,
     skip: int = 0,
+    is_fresh: bool = False,
 ) -> list[RawRow]:
     """Raw readings after a key, hot and cold. Raises Unavailable."""
+
+    async def hot_only(connection: Connection) -> list[RawRow]:
+        return await readings_raw(
+            connection, selection=selection, after=after, to_ts=to_ts, count=count, skip=skip
+        )
+
     if after[0] > datetime.now(UTC) - HOT_FOR_SURE:
-        async with pool.connection() as connection:
-            return await readings_raw(
-                connection, selection=selection, after=after, to_ts=to_ts, count=count, skip=skip
-            )
-    async with pool.connection() as connection:
+        return await reads.run(hot_only, is_fresh=is_fresh)
+
+    async def hot_and_where(connection: Connection) -> Found:
         is_cold = bool(await cold_exports_of(connection, after[0], to_ts))
         hot = await readings_raw(
             connection,
@@ -109,7 +125,7 @@ async def readings_anywhere(
         )
         exports = await cold_exports_of(connection, after[0], to_ts)
         if not exports:
-            return hot
+            return Found(hot, exports)
         if not is_cold and skip:  # the first chunk went cold this very moment
             hot = await readings_raw(
                 connection, selection=selection, after=after, to_ts=to_ts, count=count + skip
@@ -118,6 +134,11 @@ async def readings_anywhere(
             row[0]: row[1] for row in await rows(connection, "cold_sensors", **_who(selection))
         }
         metrics = {row[0]: row[1:] for row in await rows(connection, "cold_metrics")}
+        return Found(hot, exports, names, metrics)
+
+    hot, exports, names, metrics = await reads.run(hot_and_where, is_fresh=is_fresh)
+    if not exports:
+        return hot
     # beyond the hot page's last key there may be more hot rows: what is cold there must wait
     limit = hot[-1].key if len(hot) >= count + skip else None
     found = await _cold_page(

@@ -31,6 +31,7 @@ async def get_status(request: Request[Any, Any, Any]) -> Response[Status]:
         redis,
         live=live(services),
         ingest=ingest(services),
+        replica=services.reads.standing,
         rate_limits=services.limiter.mode,
         version=package_version(),
     )

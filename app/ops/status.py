@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from app.db.pool import connect
 from app.db.queries import queries
+from app.db.reads import Standing
 from app.local.doctor import Offer, findings, read_offer
 from app.settings import Settings
 
@@ -62,6 +63,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["healthy", "degraded", "unhealthy"]
     version: str
     db: Connected
+    db_read: Literal["not configured", "connected", "lagging", "disconnected"]
+    """The replica for reads; unless it is connected they go to the database itself."""
+    db_read_lag_seconds: float | None
+    """How far the replica is behind."""
     redis: Literal["connected", "disconnected", "not configured"]
     rate_limits: Literal["redis", "in-process"]
     """Where this API process keeps the token buckets; in-process: each process has its own."""
@@ -186,6 +191,7 @@ def judge(
     *,
     live: Live,
     ingest: Ingest,
+    replica: Standing,
     rate_limits: Literal["redis", "in-process"],
     version: str,
 ) -> Status:
@@ -205,6 +211,8 @@ def judge(
             )
         if ingest.writers == 0 and ingest.queue_readings:
             reasons.append("ingest: readings wait and no writer is connected")
+    if replica.state in ("lagging", "disconnected"):
+        reasons.append(f"db_read: the replica is {replica.state}; reads go to the database itself")
     if redis is False:
         reasons.append("redis: can't be reached; the system works on without it, more slowly")
     if redis is not None and rate_limits == "in-process":
@@ -220,6 +228,8 @@ def judge(
         status="unhealthy" if database is None else status,
         version=version,
         db="connected" if database else "disconnected",
+        db_read=replica.state,
+        db_read_lag_seconds=replica.lag_seconds,
         redis="not configured" if redis is None else "connected" if redis else "disconnected",
         rate_limits=rate_limits,
         workers="running" if is_working else "stopped",

@@ -9,6 +9,7 @@ from litestar.params import QueryParameter
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
+from app.db.pool import Connection
 from app.db.queries import queries
 from app.read.lookup import site_ids
 from app.read.parameter import (
@@ -21,6 +22,7 @@ from app.read.parameter import (
     pack,
     tenant_scope,
     unpack,
+    wants_fresh,
     words,
 )
 from app.services import Services
@@ -185,9 +187,10 @@ async def get_sensors(
     services: Services = request.app.state.services
     statuses = choices("status", status, STATUSES)
     after_uid, after_id = unpack("sensors", cursor, str, int) if cursor else (None, None)
-    async with services.pool.connection() as connection:
+
+    async def page(connection: Connection) -> list[SensorRow]:
         tenant_id = await tenant_scope(connection, request.user, tenant)
-        rows = await sensors_page(
+        return await sensors_page(
             connection,
             tenant_id=tenant_id,
             site_ids=await site_ids(connection, tenant_id, words(site)),
@@ -198,6 +201,8 @@ async def get_sensors(
             after_id=after_id,
             count=limit + 1,
         )
+
+    rows = await services.reads.run(page, is_fresh=wants_fresh(request))
     is_more = len(rows) > limit
     del rows[limit:]
     return SensorsPage(
@@ -218,8 +223,9 @@ async def get_sites(
     """Sites with their point and how many sensors they have."""
     services: Services = request.app.state.services
     after_code, after_id = unpack("sites", cursor, str, int) if cursor else (None, None)
-    async with services.pool.connection() as connection:
-        rows = await sites_page(
+
+    async def page(connection: Connection) -> list[SiteRow]:
+        return await sites_page(
             connection,
             tenant_id=await tenant_scope(connection, request.user, tenant),
             regions=words(region) or None,
@@ -227,6 +233,8 @@ async def get_sites(
             after_id=after_id,
             count=limit + 1,
         )
+
+    rows = await services.reads.run(page, is_fresh=wants_fresh(request))
     is_more = len(rows) > limit
     del rows[limit:]
     return SitesPage(
@@ -239,8 +247,8 @@ async def get_sites(
 async def get_metrics(request: Request[Any, Any, Any]) -> MetricsList:
     """What can be measured, the unit it is stored in, and the names and units senders may use."""
     services: Services = request.app.state.services
-    async with services.pool.connection() as connection:
-        return MetricsList(metrics=await metrics_all(connection))
+    rows = await services.reads.run(metrics_all, is_fresh=wants_fresh(request))
+    return MetricsList(metrics=rows)
 
 
 def contains(text: str | None) -> str | None:

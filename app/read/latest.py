@@ -1,6 +1,7 @@
 """GET /api/v1/latest, and the older design's GET /api/sensors/latest.
 
-A client reads its own writes here: what this process has committed is waited for.
+A client reads its own writes here: what this process has committed is waited for. With a replica
+that takes `Cache-Control: no-cache`.
 """
 
 from datetime import datetime
@@ -12,6 +13,7 @@ from litestar.params import QueryParameter
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
+from app.db.pool import Connection
 from app.db.queries import queries
 from app.errors import NotFound
 from app.read.lookup import metric_ids, sensor_ids, site_ids
@@ -25,6 +27,7 @@ from app.read.parameter import (
     pack,
     tenant_scope,
     unpack,
+    wants_fresh,
     words,
 )
 from app.services import Services
@@ -111,9 +114,10 @@ async def get_latest(
     services: Services = request.app.state.services
     after = unpack("latest", cursor, int, int) if cursor else (None, None)
     await services.writer.flush_latest()
-    async with services.pool.connection() as connection:
+
+    async def page(connection: Connection) -> list[LatestRow]:
         tenant_id = await tenant_scope(connection, request.user, tenant)
-        rows = await latest_page(
+        return await latest_page(
             connection,
             tenant_id=tenant_id,
             sensor_ids=await sensor_ids(connection, tenant_id, words(sensor)),
@@ -123,6 +127,8 @@ async def get_latest(
             after_metric_id=after[1],
             count=limit + 1,
         )
+
+    rows = await services.reads.run(page, is_fresh=wants_fresh(request))
     is_more = len(rows) > limit
     del rows[limit:]
     return LatestPage(
@@ -157,7 +163,8 @@ async def get_sensors_latest(
     """One object: sensor_id, timestamp of the newest reading, and each metric's newest value."""
     services: Services = request.app.state.services
     await services.writer.flush_latest()
-    async with services.pool.connection() as connection:
+
+    async def page(connection: Connection) -> list[LatestRow]:
         tenant_id = await tenant_scope(connection, request.user, tenant)
         rows = await latest_page(
             connection,
@@ -169,7 +176,10 @@ async def get_sensors_latest(
             after_metric_id=None,
             count=1_000,
         )
-    if not rows:
-        raise NotFound(f"sensor_id: {sensor_id[:128]!r} has not sent a reading yet.")
+        if not rows:
+            raise NotFound(f"sensor_id: {sensor_id[:128]!r} has not sent a reading yet.")
+        return rows
+
+    rows = await services.reads.run(page, is_fresh=wants_fresh(request))
     values = {FLAT_NAMES.get(row.metric, row.metric): row.value for row in rows}
     return {"sensor_id": sensor_id, "timestamp": max(row.ts for row in rows), **values}

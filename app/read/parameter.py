@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.params import QueryParameter
@@ -56,6 +57,11 @@ Cursor = Annotated[
     str | None,
     QueryParameter(name="cursor", description="`next_cursor` of the previous page."),
 ]
+
+
+def wants_fresh(request: Request[Any, Any, Any]) -> bool:
+    """Whether the caller takes nothing that is a moment old, and so nothing from a replica."""
+    return "no-cache" in request.headers.get("cache-control", "")
 
 
 def known_parameters(

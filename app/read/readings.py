@@ -17,6 +17,7 @@ from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from app.archive.read import readings_anywhere
+from app.db.pool import Connection
 from app.errors import BadRequest
 from app.read.format import (
     CSV,
@@ -45,6 +46,7 @@ from app.read.parameter import (
     span,
     tenant_scope,
     unpack,
+    wants_fresh,
     words,
 )
 from app.read.series import (
@@ -113,6 +115,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     to_ts: datetime
     limit: int
     after: Key
+    is_fresh: bool
+    """Nothing from a replica."""
 
     @property
     def is_raw(self) -> bool:
@@ -151,16 +155,18 @@ async def fetch(
     if question.is_raw:
         return list(
             await readings_anywhere(
-                services.pool,
+                services.reads,
                 services.cold,
                 selection=question.selection,
                 after=after,
                 to_ts=question.to_ts,
                 count=count,
                 skip=skip,
+                is_fresh=question.is_fresh,
             )
         )
-    async with services.pool.connection() as connection:
+
+    async def page(connection: Connection) -> list[Row]:
         if question.is_filled:
             return list(
                 await readings_filled(
@@ -185,6 +191,8 @@ async def fetch(
                 skip=skip,
             )
         )
+
+    return await services.reads.run(page, is_fresh=question.is_fresh)
 
 
 @get(
@@ -225,7 +233,8 @@ async def get_readings(
     if cursor is not None:
         ts, sensor_id, metric_id = unpack("readings", cursor, datetime, int, int)
         after = max(after, (ts, sensor_id, metric_id))
-    async with services.pool.connection() as connection:
+
+    async def resolve(connection: Connection) -> Selection:
         tenant_id = await tenant_scope(connection, request.user, tenant)
         selection = Selection(
             tenant_id=tenant_id,
@@ -241,14 +250,17 @@ async def get_readings(
                     f"fill: {cells} buckets are more than {GRID_CELLS}; "
                     "ask for fewer sensors, a shorter span or a coarser resolution."
                 )
+        return selection
+
     question = Question(
-        selection=selection,
+        selection=await services.reads.run(resolve, is_fresh=wants_fresh(request)),
         resolution=used,
         fill=fill,
         from_ts=lower,
         to_ts=upper,
         limit=limit,
         after=after,
+        is_fresh=wants_fresh(request),
     )
     return await answer(request, services, question, media_type)
 

@@ -2,3 +2,9 @@
 select h.process, extract(epoch from now() - h.beaten_at)::double precision as age_seconds
 from ops.heartbeat as h
 order by h.process;
+
+-- name: wal_written
+select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint as position;
+
+-- name: wal_replayed
+select pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint as position;
