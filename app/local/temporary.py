@@ -47,8 +47,8 @@ def temporary(
 def sweep() -> None:
     """Remove temporary runtimes whose maker was killed."""
     for state in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        mine = state.stat().st_uid == os.geteuid() and (state / "owner.pid").exists()
-        if mine and not processes.alive("owner", run=state):
-            with contextlib.suppress(CommandError, OSError):
+        with contextlib.suppress(CommandError, OSError):  # its maker may be removing it right now
+            mine = state.stat().st_uid == os.geteuid() and (state / "owner.pid").exists()
+            if mine and not processes.alive("owner", run=state):
                 Runtime(state).destroy()
                 shutil.rmtree(state, ignore_errors=True)
