@@ -1,5 +1,7 @@
 """docker-compose.yml is accepted by Docker, and says what the program understands."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +18,11 @@ from app.paths import ROOT
 from app.settings import Settings
 
 COMPOSE = ROOT / "docker-compose.yml"
+COMMON = {"redis", "migrate", "api", "jobs"}
+PROFILES = {
+    "single": COMMON | {"database"},
+    "distributed": COMMON | {"coordinator", "worker-1", "worker-2", "register"},
+}
 SETTINGS = {field.name.upper() for field in msgspec.structs.fields(Settings)}
 
 
@@ -33,24 +40,67 @@ def compose_command() -> list[str] | None:
     return None
 
 
-def test_docker_accepts_it(tmp_path: Path) -> None:
+def compose(*words: str | Path) -> str:
     command = compose_command()
     if command is None:
         pytest.skip("docker compose is not on this machine; the other tests parse the file")
+    environment = {k: v for k, v in os.environ.items() if k != "COMPOSE_PROFILES"}
+    done = subprocess.run(
+        [*command, "-f", COMPOSE, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_docker_accepts_each_profile(profile: str, tmp_path: Path) -> None:
     empty = tmp_path / "empty.env"
     empty.touch()
     for env in (empty, ROOT / "deploy/env.example"):
-        done = subprocess.run(
-            [*command, "-f", COMPOSE, "--env-file", env, "config", "--quiet"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        words = ("--env-file", env, "--profile", profile, "config", "--format", "json")
+        found = json.loads(compose(*words))["services"]
+        assert PROFILES[profile] <= found.keys()
+        if env is empty:
+            assert found.keys() == PROFILES[profile]
 
 
-def test_it_is_the_whole_system(services: dict[str, dict[str, Any]]) -> None:
-    assert {"database", "redis", "migrate", "api", "jobs"} <= services.keys()
+def test_the_example_chooses_one_server() -> None:
+    words = ("--env-file", ROOT / "deploy/env.example", "config", "--services")
+    assert set(compose(*words).split()) == PROFILES["single"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_each_profile_is_a_whole_system(services: dict[str, dict[str, Any]], profile: str) -> None:
+    found = {name for name, item in services.items() if profile in item["profiles"]}
+    assert found == PROFILES[profile]
+    # a service that is needed is there, unless it may be absent
+    for name in found:
+        for needed, how in services[name].get("depends_on", {}).items():
+            assert needed in found or how.get("required") is False, (name, needed)
+    # the address `database` leads to one server
+    aliases = [
+        name
+        for name in found
+        if "database"
+        in (name, *services[name].get("networks", {}).get("default", {}).get("aliases", []))
+    ]
+    assert len(aliases) == 1
+
+
+def test_nodes_run_what_the_doctor_wants(services: dict[str, dict[str, Any]]) -> None:
+    for name in ("coordinator", "worker-1", "worker-2"):
+        words = services[name]["command"]
+        settings = dict(word.split("=", 1) for word in words if "=" in word)
+        assert settings["shared_preload_libraries"] == "citus,timescaledb"
+        assert settings["max_parallel_workers_per_gather"] == "0"
+        assert int(settings["max_prepared_transactions"]) > 0
+        assert not any("trust" in str(value) for value in services[name]["environment"].values())
+        # a name that is no setting would keep the server from starting
+        assert words[0] == "postgres" and set(words[1::2]) == {"-c"}
 
 
 def test_commands_and_settings_exist(services: dict[str, dict[str, Any]]) -> None:
@@ -62,13 +112,15 @@ def test_commands_and_settings_exist(services: dict[str, dict[str, Any]]) -> Non
 
 
 def test_servers_have_health_checks(services: dict[str, dict[str, Any]]) -> None:
-    for name in ("database", "redis", "api"):
+    for name in ("database", "coordinator", "worker-1", "worker-2", "redis", "api"):
         assert services[name]["healthcheck"]["test"], name
 
 
 def test_nothing_starts_before_what_it_needs(services: dict[str, dict[str, Any]]) -> None:
     migrated = {"condition": "service_completed_successfully"}
-    assert services["migrate"]["depends_on"]["database"] == {"condition": "service_healthy"}
+    needed = services["migrate"]["depends_on"]
+    assert needed["database"]["condition"] == "service_healthy"
+    assert needed["register"]["condition"] == "service_completed_successfully"
     assert services["api"]["depends_on"]["migrate"] == migrated
     assert services["jobs"]["depends_on"]["migrate"] == migrated
 
@@ -85,7 +137,7 @@ def test_only_migrations_are_superuser(services: dict[str, dict[str, Any]]) -> N
 
 
 def test_every_variable_is_in_the_example() -> None:
-    used = set(re.findall(r"\$\{(\w+):-", COMPOSE.read_text()))
+    used = set(re.findall(r"\$\{(\w+):-", COMPOSE.read_text())) | {"COMPOSE_PROFILES"}
     lines = (ROOT / "deploy/env.example").read_text().splitlines()
     assert used == {line.split("=")[0] for line in lines if "=" in line}
 
@@ -95,14 +147,18 @@ def test_database_script_makes_every_role(services: dict[str, dict[str, Any]]) -
     made = re.search(r"for role in (.*); do", script)
     assert made is not None
     assert {f"headwater_{role}" for role in made[1].split()} == set(ROLES) - {SUPERUSER}
-    given = services["database"]["environment"].keys()
-    assert {f"HEADWATER_{role.upper()}_PASSWORD" for role in made[1].split()} <= given
+    for name in ("database", "coordinator", "worker-1", "worker-2"):
+        given = services[name]["environment"].keys()
+        assert {f"HEADWATER_{role.upper()}_PASSWORD" for role in made[1].split()} <= given
+        mounts = [mount.split(":")[0] for mount in services[name]["volumes"]]
+        assert "./deploy/database/roles.sh" in mounts
 
 
 def test_mounted_and_copied_files_exist(services: dict[str, dict[str, Any]]) -> None:
     mounts = [mount for item in services.values() for mount in item.get("volumes", [])]
     assert all((ROOT / mount.split(":")[0]).exists() for mount in mounts if mount[0] == ".")
-    recipe = (ROOT / services["api"]["build"]["dockerfile"]).read_text()
-    for line in re.findall(r"^COPY (.*)$", recipe, flags=re.MULTILINE):
-        for source in line.split()[:-1]:
-            assert (ROOT / source).exists(), source
+    for name in ("api", "coordinator"):
+        recipe = (ROOT / services[name]["build"]["dockerfile"]).read_text().replace("\\\n", " ")
+        for line in re.findall(r"^COPY (?!--from)(.*)$", recipe, flags=re.MULTILINE):
+            for source in line.split()[:-1]:
+                assert (ROOT / source).exists(), source

@@ -32,7 +32,9 @@ SPECIAL = {
     "make demo": ["make", "-n", "demo"],  # what it runs is tests/e2e/test_demo.py
     "make test": ["make", "-n", "test"],  # it is what runs this
     "make setup": ["make", "-n", "setup"],  # its scripts: tests/unit/test_local_setup.py
-    "docker compose up": ["docker", "compose", "config", "--quiet"],
+    "cp deploy/env.example .env\ndocker compose up": [
+        *("docker", "compose", "--env-file", "deploy/env.example", "config", "--quiet"),
+    ],
 }
 
 
