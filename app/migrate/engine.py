@@ -74,8 +74,10 @@ async def migrate(
     started = time.monotonic()
     files, repeatables = read_migrations(migrations), read_sql(sql)
     async with _connect(url) as conn:
-        conn.add_notice_handler(lambda notice: _pass_on(notice, report))
         await _refuse_pooler(conn)
+    # shards and nodes are our business; elsewhere such settings mean nothing
+    async with _connect(url, options=nodes.OPTIONS) as conn:
+        conn.add_notice_handler(lambda notice: _pass_on(notice, report))
         await conn.execute(NOTICE_DEATH)
         await _lock(conn, lock_wait, report)
         await book.prepare(conn)
@@ -133,6 +135,7 @@ async def status(url: str, *, migrations: Path = MIGRATIONS, sql: Path = SQL) ->
     files, repeatables = read_migrations(migrations), read_sql(sql)
     async with _connect(url) as conn, conn.transaction():
         await conn.execute("set transaction read only")
+        await conn.execute(nodes.LOOK)
         plan = make_plan(files, repeatables, await book.read(conn))
         behind: list[nodes.Due] = []
         if "citus" in (plan.editions or ()) and not plan.migrations:
@@ -150,15 +153,14 @@ async def status(url: str, *, migrations: Path = MIGRATIONS, sql: Path = SQL) ->
 
 
 @asynccontextmanager
-async def _connect(url: str) -> AsyncIterator[AsyncConnection[Any]]:
+async def _connect(url: str, **options: str) -> AsyncIterator[AsyncConnection[Any]]:
     try:
         conn = await AsyncConnection.connect(
             url,
             autocommit=True,
             prepare_threshold=None,
             application_name="headwater migrate",
-            # shards and nodes are our business; elsewhere such settings mean nothing
-            options=nodes.OPTIONS,
+            **options,  # type: ignore[arg-type]
         )
     except psycopg.OperationalError as exc:
         raise CommandError(f"can't connect to the database: {one_line(str(exc))}") from None

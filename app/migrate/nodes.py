@@ -9,7 +9,7 @@ of a group changed, all of them are applied again.
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 import psycopg
@@ -36,6 +36,8 @@ OPTIONS = " ".join(
     )
 )
 """What a session needs that changes shards by hand; `reset all` keeps start-up options."""
+LOOK: LiteralString = "set local citus.override_table_visibility = off"
+"""What a transaction needs that only looks; no option, because a pooler takes none."""
 
 _LEDGER = """
 create table if not exists ops.applied (
