@@ -190,6 +190,14 @@ class Unavailable(Problem):
     title = "Not possible right now, try again"
 
 
+class PartlyStored(Problem):
+    """Some readings are stored, others not: a server of a distributed database is away."""
+
+    status = 503
+    slug = "partly-stored"
+    title = "Not all readings could be stored, try again"
+
+
 def all_problems() -> list[type[Problem]]:
     """Every problem class, sorted by slug, for the pages that explain them and their test."""
     return sorted([Problem, *Problem.__subclasses__()], key=lambda kind: kind.slug)

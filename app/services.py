@@ -8,8 +8,9 @@ from app.db.pool import Pool, make_pool
 from app.db.reads import Reads
 from app.identity.key import KeyRing
 from app.ingest.catalogue import Catalogue
-from app.ingest.writer import Writer
+from app.ingest.road import Road
 from app.live.hub import Hub
+from app.live.nodes import NodeBells
 from app.ops.status import Probe
 from app.query.run import Desk
 from app.rate.limiter import Limiter
@@ -25,9 +26,10 @@ class Services:
     reads: Reads = field(init=False)
     keys: KeyRing = field(init=False)
     catalogue: Catalogue = field(init=False)
-    writer: Writer = field(init=False)
+    writer: Road = field(init=False)
     hub: Hub = field(init=False)
     bell: Bell = field(init=False)
+    bells: NodeBells = field(init=False)
     probe: Probe = field(init=False)
     cold: ColdReader = field(init=False)
     limiter: Limiter = field(init=False)
@@ -38,8 +40,9 @@ class Services:
         self.reads = Reads(self.settings, self.pool)
         self.keys = KeyRing(self.pool)
         self.catalogue = Catalogue(self.pool)
-        self.writer = Writer(self.settings)
         self.hub = Hub(self.pool)
+        self.bells = NodeBells(self.hub.ring)
+        self.writer = Road(self.settings, self.bells.listen_on)
         self.probe = Probe(self.settings)
         self.cold = ColdReader(self.settings)
         self.limiter = Limiter(self.settings)
@@ -50,6 +53,7 @@ class Services:
                 "catalogue_changed": self._catalogue_changed,
                 "sensor_created": self.catalogue.forget_unknown,
                 "alert_raised": self.hub.ring,
+                "shards_moved": self.writer.forget,
             },
             polled=frozenset({"alert_raised"}),
         )
@@ -72,6 +76,7 @@ class Services:
         """Finish what was accepted, then close."""
         await self.writer.stop()
         await self.bell.stop()
+        await self.bells.stop()
         await self.hub.stop()
         await self.probe.stop()
         await self.limiter.stop()

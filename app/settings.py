@@ -8,7 +8,7 @@ A value that can't be read is refused at start-up with the variable's name.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Base address that clients on this machine use; empty: from host and port."""
     ingest_writers: int = 2
     """Writer connections of each API process; more than the server's cores only costs."""
+    ingest_road: Literal["direct", "coordinator"] = "direct"
+    """On a distributed server: direct writes straight to the workers' shards, coordinator through it."""
     ingest_queue_readings: int = 200_000
     """Readings that may wait for a writer before the API answers 503 with Retry-After."""
     ingest_max_body_bytes: int = 16_777_216

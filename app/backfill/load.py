@@ -24,12 +24,14 @@ from app.backfill import ledger
 from app.db.pool import Connection, connect_direct
 from app.db.queries import queries
 from app.errors import CommandError
-from app.ingest.batch import COPY_READING, COPY_STAGED, Batch
+from app.ingest.batch import COPY_STAGED, Batch
 from app.ingest.link import DAY_US, copy, copy_straight, first_of_each, stretches
+from app.ingest.shard import Target
 from app.ingest.verdict import Code
 
 SQL = queries("import")
 STAGED_TABLE = queries("ingest")["staged_table"]
+HERE = Target()
 PART = 200_000
 """Readings of a part, more or less: parts end where days end, unless a day has more than that."""
 CHUNKS = 50
@@ -159,7 +161,7 @@ class Loader:
             road = copy_compared if self._is_colliding else copy_straight
             try:
                 async with connection.transaction():
-                    codes = await road(connection, batch)
+                    codes = await road(connection, HERE, batch)
                     stored = batch.ts[codes == Code.STORED]
                     if len(stored):
                         first, last, count = stretches(stored)
@@ -222,7 +224,9 @@ async def judge(connection: AsyncConnection, *, first_us: int, last_us: int) -> 
         )
 
 
-async def copy_compared(connection: AsyncConnection, batch: Batch) -> NDArray[np.uint8]:
+async def copy_compared(
+    connection: AsyncConnection, target: Target, batch: Batch
+) -> NDArray[np.uint8]:
     """Look which readings are stored already, all at once, and store the rest.
 
     Raises UniqueViolation where another transaction stores the same reading meanwhile.
@@ -250,7 +254,7 @@ async def copy_compared(connection: AsyncConnection, batch: Batch) -> NDArray[np
     )
     fresh = batch.where(codes == Code.STORED)
     if len(fresh):
-        await copy(connection, COPY_READING, fresh.copy_readings())
+        await copy(connection, target.copy_reading, fresh.copy_readings())
     return codes
 
 

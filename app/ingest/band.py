@@ -7,7 +7,6 @@ remembers them with their versions and asks in every transaction whether they st
 prove is a candidate: slower, never wrong.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,10 +21,10 @@ Row = tuple[int | None, int | None, int | None, int, float, float]
 
 
 class BandTable:
-    """The bands of one version of the thresholds; places with the same limits share a line."""
+    """The bands of one state of the thresholds; places with the same limits share a line."""
 
-    def __init__(self, version: int, rows: Iterable[Row]) -> None:
-        self.version = version
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
         self._scopes: dict[tuple[int | None, int | None, int | None], list[Row]] = {}
         width = 1
         for row in rows:
@@ -92,6 +91,12 @@ class BandKeeper:
     def __init__(self) -> None:
         self.table: BandTable | None = None
 
+    def take(self, rows: list[Row]) -> BandTable:
+        """The table of these bands: the present one where another node has said the same."""
+        if self.table is None or self.table.rows != rows:
+            self.table = BandTable(rows)
+        return self.table
+
 
 @dataclass
 class Watch:
@@ -101,6 +106,8 @@ class Watch:
         default_factory=lambda: np.full(BUCKETS, -1, dtype=np.int64)
     )
     rules_version: int = -1
+    bands: BandTable | None = None
+    """The bands that hold where the connection writes; None: not known."""
     _by_bucket: dict[int, list[int]] = field(default_factory=dict)
     _sensor_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
@@ -118,7 +125,7 @@ class Watch:
             return
         for bucket, version, sensor_ids in changes:
             if bucket == RULES:
-                self.rules_version = version
+                self.rules_version, self.bands = version, None
             else:
                 self.versions[bucket] = version
                 self._by_bucket[bucket] = sensor_ids
@@ -135,7 +142,7 @@ class Watch:
         value: NDArray[np.float64],
     ) -> NDArray[np.bool_]:
         """Which readings a rule could care about, shape (n,); all where the bands are of old."""
-        if table is None or line is None or table.version != self.rules_version:
+        if table is None or line is None or table is not self.bands:
             return np.ones(len(value), dtype=np.bool_)
         found = table.is_outside(line, metric_id, value)
         concerned = self._sensor_ids

@@ -59,6 +59,8 @@ class Batch:
     band: NDArray[np.int32] | None = None
     """The line of `bands` that is each reading's sensor's."""
     bands: BandTable | None = None
+    group: NDArray[np.int32] | None = None
+    """Which group of shards each reading goes to; None: there is one place."""
     newest: NDArray[np.intp] | None = None
     """Positions of the newest reading of each datastream; None: not known."""
 
@@ -70,6 +72,7 @@ class Batch:
         return Batch(
             self.sensor_id[mask], self.metric_id[mask], self.ts[mask], self.value[mask],
             self.quality[mask], None if self.band is None else self.band[mask], self.bands,
+            None if self.group is None else self.group[mask],
         )  # fmt: skip
 
     def copy_readings(self) -> bytes:
@@ -112,8 +115,14 @@ def join(batches: list[Batch]) -> Batch:
         np.concatenate([b.value for b in batches]),
         np.concatenate([b.quality for b in batches]),
         *_joined_bands(batches),
+        _joined_groups(batches),
         _joined_newest(batches),
     )
+
+
+def _joined_groups(batches: list[Batch]) -> NDArray[np.int32] | None:
+    groups = [batch.group for batch in batches if batch.group is not None]
+    return np.concatenate(groups) if groups else None
 
 
 def _joined_newest(batches: list[Batch]) -> NDArray[np.intp] | None:

@@ -7,6 +7,7 @@ the next one that starts.
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import numpy as np
 import psycopg
@@ -14,18 +15,19 @@ import structlog
 from psycopg import AsyncConnection
 
 from app.db.pool import connect
-from app.db.queries import queries
 from app.ingest.batch import Batch, join
+from app.ingest.shard import Target
 
 log = structlog.get_logger()
-SQL = queries("ingest")
 
 
 class LatestKeeper:
     """One background task; `note` never blocks, `flush` waits for what was noted before."""
 
-    def __init__(self, url: str, *, interval: float = 0.2) -> None:
+    def __init__(self, url: str, targets: Mapping[int, Target], *, interval: float = 0.2) -> None:
         self._url = url
+        self._targets = targets
+        self._is_repair_due = True
         self._interval = interval
         self._noted: list[Batch] = []
         self._wake = asyncio.Event()
@@ -45,6 +47,11 @@ class LatestKeeper:
             await self.flush(patience=5)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def aim(self, targets: Mapping[int, Target]) -> None:
+        """Shards have come or gone; what another process left behind with them is repaired."""
+        self._targets, self._is_repair_due = targets, True
+        self._wake.set()
 
     def note(self, batch: Batch) -> None:
         """These readings are committed."""
@@ -78,13 +85,14 @@ class LatestKeeper:
                 continue
             try:
                 async with connection:
-                    async with connection.transaction():
-                        await connection.execute(SQL["latest_repair"])
+                    self._is_repair_due = True
+                    await self._repair(connection)
                     if self._noted:
                         self._wake.set()
                     while True:
                         await self._wake.wait()
                         began = time.monotonic()
+                        await self._repair(connection)
                         await self._put(connection)
                         # a fifth of the time at most, however many datastreams there are
                         await self._pause(max(self._interval, 4 * (time.monotonic() - began)))
@@ -101,6 +109,13 @@ class LatestKeeper:
             return
         self._hurry.clear()
 
+    async def _repair(self, connection: AsyncConnection) -> None:
+        if self._is_repair_due:
+            self._is_repair_due = False
+            async with connection.transaction():
+                for target in self._targets.values():
+                    await connection.execute(target.sql["latest_repair"])
+
     async def _put(self, connection: AsyncConnection) -> None:
         self._wake.clear()
         if not self._noted:
@@ -110,20 +125,29 @@ class LatestKeeper:
             newest
         ]  # stays noted until it is written; what is noted meanwhile comes behind
         async with connection.transaction():
-            await connection.execute(
-                SQL["latest_put"],
-                {
-                    "sensor_id": newest.sensor_id.tolist(),
-                    "metric_id": newest.metric_id.tolist(),
-                    "us": newest.ts.tolist(),
-                    "value": newest.value.tolist(),
-                    "quality": newest.quality.tolist(),
-                },
-            )
+            for number, target in self._targets.items():
+                part = newest
+                if newest.group is not None:
+                    part = newest.where(newest.group == number)
+                if len(part):
+                    await _put(connection, target, part)
         del self._noted[0]
         self._written = upto
         async with self._flushed:
             self._flushed.notify_all()
+
+
+async def _put(connection: AsyncConnection, target: Target, newest: Batch) -> None:
+    await connection.execute(
+        target.sql["latest_put"],
+        {
+            "sensor_id": newest.sensor_id.tolist(),
+            "metric_id": newest.metric_id.tolist(),
+            "us": newest.ts.tolist(),
+            "value": newest.value.tolist(),
+            "quality": newest.quality.tolist(),
+        },
+    )
 
 
 def _newest(batch: Batch) -> Batch:

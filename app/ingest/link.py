@@ -5,7 +5,7 @@ batch and says whether what the connection remembers about rules and alerts stil
 candidates. Nothing counts before COMMIT.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import LiteralString
 
 import numpy as np
@@ -14,19 +14,22 @@ from psycopg import AsyncConnection, errors
 
 from app.db.pool import Connection, connect
 from app.db.queries import queries
-from app.ingest.band import BandKeeper, BandTable, Watch
-from app.ingest.batch import COPY_CANDIDATE, COPY_READING, COPY_STAGED, Batch
+from app.ingest.band import BandKeeper, Watch
+from app.ingest.batch import COPY_STAGED, Batch
+from app.ingest.shard import Target
 from app.ingest.verdict import Code
 
-SQL = queries("ingest")
 DAY_US = 86_400_000_000
 LIMITS = {"lock_timeout": "10s", "statement_timeout": "20s"}
 PATIENCE_SECONDS = 25.0
+STAGED_TABLE = queries("ingest")["staged_table"]
 ATTEMPTS = 5
 """How often a batch is tried that others write, too."""
 
 Codes = NDArray[np.uint8]
-Road = Callable[[Connection, Batch], Awaitable[Codes]]
+Way = Callable[[Connection, Target, Batch], Awaitable[Codes]]
+Targets = Mapping[int, Target]
+"""Where readings go, by the batch's groups; a batch without groups goes to the only one."""
 
 
 class Link:
@@ -35,7 +38,7 @@ class Link:
     def __init__(self, connection: Connection, bands: BandKeeper) -> None:
         self.connection = connection
         self._bands = bands
-        self._watch = Watch()
+        self._watches: dict[Target, Watch] = {}
 
     @classmethod
     async def open(cls, url: str, bands: BandKeeper) -> "Link":
@@ -45,54 +48,70 @@ class Link:
         )
         try:
             if not connection.is_pooled:
-                await connection.execute(SQL["staged_table"])
+                await connection.execute(STAGED_TABLE)
         except BaseException:
             await connection.close()
             raise
         return cls(connection, bands)
 
-    async def store_new(self, batch: Batch) -> Codes | None:
+    async def store_new(self, targets: Targets, batch: Batch) -> Codes | None:
         """Store a batch that is probably all new; None, and nothing is stored, where it is not."""
         try:
-            return await self._store(batch, copy_straight)
+            return await self._store(targets, batch, copy_straight)
         except (errors.UniqueViolation, errors.DeadlockDetected):
             return None
 
-    async def _store(self, batch: Batch, road: Road) -> Codes:
-        """One transaction: readings, log, candidates. Returns after COMMIT."""
+    async def _store(self, targets: Targets, batch: Batch, way: Way) -> Codes:
+        """One transaction, whatever the number of targets. Returns after COMMIT."""
         async with self.connection.transaction():
-            codes = await road(self.connection, batch)
-            fresh = batch.where(codes == Code.STORED) if codes.any() else batch
-            if len(fresh):
-                await self._log_and_look(fresh)
-                candidate = self._watch.candidates(
-                    fresh.bands, fresh.band, fresh.sensor_id, fresh.metric_id, fresh.value
-                )
-                if candidate.any():
-                    await copy(
-                        self.connection, COPY_CANDIDATE, fresh.where(candidate).copy_candidates()
-                    )
+            if batch.group is None or (batch.group == batch.group[0]).all():
+                number = 0 if batch.group is None else int(batch.group[0])
+                return await self._put(_target(targets, number), batch, way)
+            codes = np.zeros(len(batch), dtype=np.uint8)
+            for number in np.unique(batch.group).tolist():  # in order: no deadlocks
+                part = np.flatnonzero(batch.group == number)
+                codes[part] = await self._put(_target(targets, number), batch.where(part), way)
         return codes
 
-    async def store_colliding(self, batch: Batch) -> Codes:
+    async def _put(self, target: Target, batch: Batch, way: Way) -> Codes:
+        """Readings, log, candidates of one target."""
+        codes = await way(self.connection, target, batch)
+        fresh = batch.where(codes == Code.STORED) if codes.any() else batch
+        if len(fresh):
+            watch = self._watches.setdefault(target, Watch())
+            await self._log_and_look(target, watch, fresh)
+            candidate = watch.candidates(
+                fresh.bands, fresh.band, fresh.sensor_id, fresh.metric_id, fresh.value
+            )
+            if candidate.any():
+                await copy(
+                    self.connection,
+                    target.copy_candidate,
+                    fresh.where(candidate).copy_candidates(),
+                )
+                if target.rings:
+                    await self.connection.execute(target.sql["ring"])
+        return codes
+
+    async def store_colliding(self, targets: Targets, batch: Batch) -> Codes:
         """Store a batch of which something is stored already.
 
         Whoever stores the same reading at the same time wins, and is seen at the next attempt.
         """
         for attempt in range(ATTEMPTS):
             try:
-                return await self._store(batch, copy_apart)
+                return await self._store(targets, batch, copy_apart)
             except (errors.UniqueViolation, errors.DeadlockDetected):
                 if attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
-    async def _log_and_look(self, batch: Batch) -> None:
+    async def _log_and_look(self, target: Target, watch: Watch, batch: Batch) -> None:
         """Log the batch; learn what has changed since this connection last asked."""
-        buckets, versions = self._watch.question(batch.sensor_id)
+        buckets, versions = watch.question(batch.sensor_id)
         first, last, count = stretches(batch.ts)
         cursor = await self.connection.execute(
-            SQL["log_and_watch"],
+            target.sql["log_and_watch"],
             {
                 "sensor_id": int(batch.sensor_id[0]),
                 "first_us": first,
@@ -102,11 +121,10 @@ class Link:
                 "versions": versions,
             },
         )
-        self._watch.learn(await cursor.fetchall())
-        table = self._bands.table
-        if table is None or table.version != self._watch.rules_version:
-            cursor = await self.connection.execute(SQL["bands"])
-            self._bands.table = BandTable(self._watch.rules_version, await cursor.fetchall())
+        watch.learn(await cursor.fetchall())
+        if watch.bands is None:
+            cursor = await self.connection.execute(target.sql["bands"])
+            watch.bands = self._bands.take(await cursor.fetchall())
 
 
 async def copy(connection: AsyncConnection, statement: LiteralString, data: bytes) -> None:
@@ -115,18 +133,25 @@ async def copy(connection: AsyncConnection, statement: LiteralString, data: byte
         await stream.write(data)
 
 
-async def copy_straight(connection: AsyncConnection, batch: Batch) -> Codes:
+def _target(targets: Targets, number: int) -> Target:
+    try:
+        return targets[number]
+    except KeyError:
+        raise errors.UndefinedTable(f"shards {number} are not on this node") from None
+
+
+async def copy_straight(connection: Connection, target: Target, batch: Batch) -> Codes:
     """The common road: all are new. Raises UniqueViolation where one is not."""
-    await copy(connection, COPY_READING, batch.copy_readings())
+    await copy(connection, target.copy_reading, batch.copy_readings())
     return np.zeros(len(batch), dtype=np.uint8)
 
 
-async def copy_apart(connection: Connection, batch: Batch) -> Codes:
+async def copy_apart(connection: Connection, target: Target, batch: Batch) -> Codes:
     """The other road: look which are stored already, store the rest.
 
     Raises UniqueViolation where another transaction stores the same reading meanwhile.
     """
-    codes = await known(connection, batch)
+    codes = await known(connection, target, batch)
     new = np.flatnonzero(codes == Code.STORED)
     first = first_of_each(batch.where(codes == Code.STORED))
     is_again = first != np.arange(len(new))
@@ -137,21 +162,21 @@ async def copy_apart(connection: Connection, batch: Batch) -> Codes:
         )
     fresh = batch.where(codes == Code.STORED)
     if len(fresh):
-        await copy(connection, COPY_READING, fresh.copy_readings())
+        await copy(connection, target.copy_reading, fresh.copy_readings())
     return codes
 
 
-async def known(connection: Connection, batch: Batch) -> Codes:
+async def known(connection: Connection, target: Target, batch: Batch) -> Codes:
     """DUPLICATE or CONFLICT for each reading that is stored, STORED for each that is not yet."""
     codes = np.full(len(batch), Code.STORED, dtype=np.uint8)
     if connection.is_pooled:  # which session has it already is the pooler's secret
-        await connection.execute(SQL["staged_table"])
+        await connection.execute(STAGED_TABLE)
     await copy(connection, COPY_STAGED, batch.copy_staged())
     # one index probe a reading; any other join would read all there is in the batch's span of time
-    await connection.execute(SQL["staged_plan_begin"])
+    await connection.execute(target.sql["staged_plan_begin"])
     for first_us, last_us, _ in zip(*stretches(batch.ts), strict=True):
         cursor = await connection.execute(
-            SQL["staged_known"],
+            target.sql["staged_known"],
             {"first_us": first_us, "last_us": last_us},
             prepare=False,
             binary=True,
@@ -160,7 +185,7 @@ async def known(connection: Connection, batch: Batch) -> Codes:
         assert row is not None
         codes[row[0]] = Code.DUPLICATE
         codes[row[1]] = Code.CONFLICT
-    await connection.execute(SQL["staged_plan_end"])
+    await connection.execute(target.sql["staged_plan_end"])
     return codes
 
 

@@ -17,6 +17,7 @@ from app.errors import (
     EmptyBatch,
     Forbidden,
     NothingStored,
+    PartlyStored,
     Problem,
     UnsupportedMediaType,
 )
@@ -71,7 +72,7 @@ async def store(
 ) -> Reply:
     """Resolve, take tokens, write, sum up. `headers` gets the RateLimit fields.
 
-    Raises EmptyBatch, Forbidden, RateLimited, Unavailable.
+    Raises EmptyBatch, Forbidden, PartlyStored, RateLimited, Unavailable.
     """
     if principal.tenant_id is None:
         raise Forbidden("A super admin's key belongs to no tenant; write with a key of the tenant.")
@@ -88,7 +89,21 @@ async def store(
     result = reply(codes, columns.index, columns.rejected, is_minimal=is_minimal)
     for verdict in ("stored", "duplicate", "conflict", "late", "rejected"):
         READINGS.labels(verdict).inc(getattr(result, verdict))
+    if result.unavailable is not msgspec.UNSET:
+        READINGS.labels("unavailable").inc(result.unavailable)
+        raise partly_stored(result)
     return result
+
+
+def partly_stored(result: Reply) -> Problem:
+    """The problem that answers a request of which a part could not be written."""
+    return PartlyStored(
+        f"{result.unavailable} of {result.sent} readings could not be stored, because the server that "
+        "holds their sensors can't be reached; the others are. Send all of them again later: what is "
+        "stored will be a duplicate.",
+        headers={"Retry-After": "5"},
+        **msgspec.to_builtins(result),
+    )
 
 
 def nothing_stored(result: Reply) -> Problem:

@@ -2,7 +2,9 @@
 
 Every reading sent gets exactly one verdict: stored, late (stored, and old on arrival), duplicate (the
 same value was there), conflict (another value was there and stays) or rejected (field and reason say
-why). stored + duplicate + conflict + rejected = sent; late ones count among the stored.
+why). stored + duplicate + conflict + rejected = sent; late ones count among the stored. On a
+distributed server some may be unavailable instead: not stored, because the node that holds the
+sensor is away; then the answer is no success, and sending all of it again is right.
 """
 
 from enum import IntEnum
@@ -20,6 +22,7 @@ class Code(IntEnum):
     DUPLICATE = 2
     CONFLICT = 3
     REJECTED = 4
+    AWAY = 5
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,10 +47,15 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     conflict: int
     late: int
     rejected: int
+    unavailable: int | msgspec.UnsetType = msgspec.UNSET
     verdicts: list[Verdict] | msgspec.UnsetType = msgspec.UNSET
 
 
-CONFLICT_REASON = "another value is stored for this sensor, metric and time; it stays"
+REASONS = {
+    Code.CONFLICT: "another value is stored for this sensor, metric and time; it stays",
+    Code.AWAY: "the server that holds this sensor can't be reached; send the reading again",
+}
+NAMES = ("stored", "late", "duplicate", "conflict", "rejected", "unavailable")
 
 
 def reply(
@@ -62,16 +70,14 @@ def reply(
     codes, index: shape (n,), verdict and position of each reading that reached the writer;
     rejected: those that did not. Minimal replies list nothing but rejections and conflicts.
     """
-    count = np.bincount(codes, minlength=5)
+    count = np.bincount(codes, minlength=6)
     verdicts = list(rejected)
-    wanted = codes == Code.CONFLICT if is_minimal else codes != Code.STORED
+    wanted = codes >= Code.CONFLICT if is_minimal else codes != Code.STORED
     where = np.flatnonzero(wanted)
     if where.size:
-        names = ("stored", "late", "duplicate", "conflict")
+        fields = {Code.CONFLICT: "value", Code.AWAY: "sensor"}
         verdicts.extend(
-            Verdict(position, names[code])
-            if code != Code.CONFLICT
-            else Verdict(position, "conflict", "value", CONFLICT_REASON)
+            Verdict(position, NAMES[code], fields.get(code), REASONS.get(code))
             for position, code in zip(index[where].tolist(), codes[where].tolist(), strict=True)
         )
     verdicts.sort(key=lambda item: item.index)
@@ -82,5 +88,6 @@ def reply(
         conflict=int(count[Code.CONFLICT]),
         late=int(count[Code.LATE]),
         rejected=len(rejected),
+        unavailable=int(count[Code.AWAY]) or msgspec.UNSET,
         verdicts=verdicts,
     )

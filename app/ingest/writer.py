@@ -12,6 +12,7 @@ Invariants
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from app.ingest.band import BandKeeper
 from app.ingest.batch import Batch, join
 from app.ingest.latest import LatestKeeper
 from app.ingest.link import Codes, Link
+from app.ingest.shard import Target
 from app.ingest.verdict import Code
 from app.settings import Settings
 
@@ -44,19 +46,28 @@ class Submission:
 
 
 class Writer:
-    """The process's road into telemetry.reading."""
+    """The process's writers on one server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, url: str, targets: Mapping[int, Target], bands: BandKeeper
+    ) -> None:
         self._settings = settings
+        self._url = url
+        self._targets = targets
         self._waiting: deque[Submission] = deque()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
-        self.bands = BandKeeper()
-        self.latest = LatestKeeper(settings.ingest_database_url)
+        self._bands = bands
+        self.latest = LatestKeeper(url, targets)
         self.queued_readings = 0
         self.connected = 0
         """Writer connections that are up."""
+
+    def aim(self, targets: Mapping[int, Target]) -> None:
+        """Shards have come or gone."""
+        self._targets = targets
+        self.latest.aim(targets)
 
     def start(self) -> None:
         """Begin to write in the background."""
@@ -145,7 +156,7 @@ class Writer:
         await self._close(link)
 
     async def _open(self) -> Link:
-        link = await Link.open(self._settings.ingest_database_url, self.bands)
+        link = await Link.open(self._url, self._bands)
         self.connected += 1
         return link
 
@@ -158,7 +169,7 @@ class Writer:
         """Write a group by the quickest road that works; every future is resolved or failed."""
         batch = join([submission.batch for submission in group])
         try:
-            codes = await link.store_new(batch)
+            codes = await link.store_new(self._targets, batch)
         except psycopg.Error as exc:
             await self._write_parts(link, group, exc)
             return
@@ -176,9 +187,9 @@ class Writer:
             try:
                 codes = None
                 if part is not small and len(group) > 1:  # perhaps only its neighbour collides
-                    codes = await link.store_new(batch)
+                    codes = await link.store_new(self._targets, batch)
                 if codes is None:
-                    codes = await link.store_colliding(batch)
+                    codes = await link.store_colliding(self._targets, batch)
             except psycopg.Error as exc:
                 await self._write_parts(link, part, exc)
                 continue
@@ -197,7 +208,7 @@ class Writer:
             return
         for submission in group:
             try:
-                codes = await link.store_colliding(submission.batch)
+                codes = await link.store_colliding(self._targets, submission.batch)
             except psycopg.Error as exc:
                 if _is_lost(link.connection, exc):
                     raise psycopg.OperationalError(str(exc).strip()) from exc

@@ -138,16 +138,18 @@ async def status(url: str, *, migrations: Path = MIGRATIONS, sql: Path = SQL) ->
         await conn.execute(nodes.LOOK)
         plan = make_plan(files, repeatables, await book.read(conn))
         behind: list[nodes.Due] = []
+        unreachable: list[str] = []
         if "citus" in (plan.editions or ()) and not plan.migrations:
             places = await read_places(conn)
-            behind = await nodes.due(url, places, applicable(repeatables, plan))
+            files_here = applicable(repeatables, plan)
+            behind = await nodes.due(url, places, files_here, unreachable)
     on_nodes = [(str(one), f"{len(one.files)} files") for one in behind]
     forget = [(file, "file is gone, forget it") for file in plan.forget]
     return Status(
         rows=plan.rows,
         steps=(*((step.file.name, step.reason) for step in plan.steps), *forget, *on_nodes),
         problems=plan.problems,
-        notes=plan.notes,
+        notes=(*plan.notes, *unreachable),
         editions=tuple(sorted(plan.editions or ())),
     )
 

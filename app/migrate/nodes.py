@@ -147,7 +147,7 @@ async def prepare(conn: AsyncConnection[Any], url: str, node: Node) -> None:
 async def _say(conn: AsyncConnection[Any], form: str, first: str | None, *rest: str) -> None:
     """A statement made by the server's own quoting; None: the database's name."""
     cur = await conn.execute(
-        "select format(%s, variadic array[coalesce(%s, current_database())] || %s::text[])",
+        "select format(%s, variadic array[coalesce(%s, current_database()::text)] || %s::text[])",
         [form, first, list(rest)],
     )
     row = await cur.fetchone()
@@ -160,25 +160,38 @@ def shard_files(files: list[File]) -> list[File]:
     return [file for file in files if "shards" in file.where]
 
 
-async def due(url: str, places: Places, files: list[File]) -> list[Due]:
-    """Compare the files with every worker's ledger; nodes first."""
+async def due(
+    url: str, places: Places, files: list[File], unreachable: list[str] | None = None
+) -> list[Due]:
+    """Compare the files with every worker's ledger; nodes first.
+
+    Raises CommandError for a node that can't be reached, unless there is a list for such news.
+    """
     found = []
     for node in places.workers:
-        async with on_node(url, node) as there:
-            cur = await there.execute("select to_regclass('ops.applied') is not null")
-            row = await cur.fetchone()
-            applied: dict[tuple[int, str], tuple[int, str]] = {}
-            if row and row[0]:
-                cur = await there.execute(
-                    "select shard_id, file, version, checksum from ops.applied"
-                )
-                applied = {(one[0], one[1]): (one[2], one[3]) for one in await cur.fetchall()}
-        on_all = [file for file in files if "nodes" in file.where]
-        for group in (None, *(group for group in places.groups if group.node == node)):
-            wanted = shard_files(files) if group else on_all
-            missing = _missing(wanted, group.shard_id if group else NODE, applied)
-            if missing:
-                found.append(Due(node=node, group=group, files=tuple(missing)))
+        try:
+            found += await _due_on(url, node, places, files)
+        except CommandError as exc:
+            if unreachable is None:
+                raise
+            unreachable.append(str(exc))
+    return found
+
+
+async def _due_on(url: str, node: Node, places: Places, files: list[File]) -> list[Due]:
+    async with on_node(url, node) as there:
+        cur = await there.execute("select to_regclass('ops.applied') is not null")
+        row = await cur.fetchone()
+        applied: dict[tuple[int, str], tuple[int, str]] = {}
+        if row and row[0]:
+            cur = await there.execute("select shard_id, file, version, checksum from ops.applied")
+            applied = {(one[0], one[1]): (one[2], one[3]) for one in await cur.fetchall()}
+    found = []
+    for group in (None, *(group for group in places.groups if group.node == node)):
+        wanted = shard_files(files) if group else [file for file in files if "nodes" in file.where]
+        missing = _missing(wanted, group.shard_id if group else NODE, applied)
+        if missing:
+            found.append(Due(node=node, group=group, files=tuple(missing)))
     return found
 
 

@@ -75,6 +75,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     shard_id: int
     """That of its readings."""
     node: Node
+    begins: int
+    """The lowest hash of its sensors."""
     names: Mapping[str, str]
     """Qualified names of distributed and reference tables, and what they are called here."""
 
@@ -113,7 +115,9 @@ async def read_places(conn: AsyncConnection[Any]) -> Places:
                     local = f"{shard.name}_{shard.shard_id}"
                     names[shard.name] = names[shard.name.removesuffix("_shard")] = local
             node = Node(anchor.node, anchor.host, anchor.port)
-            groups.append(Group(shard_id=anchor.shard_id, node=node, names=names))
+            begins = int(anchor.begins or 0)
+            groups.append(Group(shard_id=anchor.shard_id, node=node, begins=begins, names=names))
+    groups.sort(key=lambda group: group.begins)
     return Places(workers=workers, references=references, groups=tuple(groups))
 
 

@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 
 from app.ingest.batch import Batch
+from app.ingest.road import Road
 from app.ingest.verdict import Code
-from app.ingest.writer import Writer
 from app.settings import Settings
 from bench.client import LoadError
 from bench.generate import Readings, batches
@@ -109,7 +109,7 @@ async def write(w: World, given: Sequence[Batch], duplicates: int) -> float:
     """Submit all, a few at a time; the seconds it took. Raises LoadError on wrong verdicts."""
     environment = w.runtime.environment() | {"HEADWATER_STATE": str(w.runtime.folder.path)}
     settings = Settings.from_env(environment)
-    writer = Writer(msgspec.structs.replace(settings, ingest_writers=2))
+    writer = Road(msgspec.structs.replace(settings, ingest_writers=2))
     writer.start()
     found = 0
 
@@ -136,7 +136,7 @@ async def write(w: World, given: Sequence[Batch], duplicates: int) -> float:
     return seconds
 
 
-async def warm_up(w: World, writer: Writer, batch: Batch) -> None:
+async def warm_up(w: World, writer: Road, batch: Batch) -> None:
     """Open both connections; what was written for it goes again."""
     mask = np.arange(len(batch)) < 1
     nobody = np.zeros(1, dtype=np.int64)

@@ -23,7 +23,9 @@ begin atomic
         coalesce(min(t.limit_value) filter (where t.side = 'high'), 'infinity')
     from alert.threshold as t
     where t.is_enabled
-    group by t.tenant_id, t.site_id, t.sensor_id, t.metric_id;
+    group by t.tenant_id, t.site_id, t.sensor_id, t.metric_id
+    -- the same everywhere
+    order by t.tenant_id, t.site_id, t.sensor_id, t.metric_id;
 end;
 comment on function alert.bands() is
     'For each scope and metric the band, limits included, in which values violate no limit of that '

@@ -16,6 +16,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_sensor_id bigint;
+    v_now constant timestamptz := now();
     v_episode alert.episode;
 begin
     -- by sensor, so that a distributed server locks one row on one shard
@@ -45,9 +46,9 @@ begin
 
     update alert.episode as e
     set state = p_state,
-        acknowledged_at = coalesce(e.acknowledged_at, now()),
+        acknowledged_at = coalesce(e.acknowledged_at, v_now),
         acknowledged_by = coalesce(e.acknowledged_by, p_by),
-        resolved_at = case when p_state = 'resolved' then greatest(now(), e.evaluated_at) end,
+        resolved_at = case when p_state = 'resolved' then greatest(v_now, e.evaluated_at) end,
         resolved_by = case when p_state = 'resolved' then p_by end,
         note = coalesce(p_note, e.note)
     where e.sensor_id = v_sensor_id and e.episode_id = p_episode_id

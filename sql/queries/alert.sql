@@ -81,7 +81,7 @@ on conflict on constraint threshold_scope_key do update set
     min_duration = excluded.min_duration,
     is_enabled = excluded.is_enabled,
     title = excluded.title,
-    updated_at = now()
+    updated_at = excluded.updated_at
 returning threshold_id;
 
 -- name: threshold_delete

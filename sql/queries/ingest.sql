@@ -97,3 +97,6 @@ where excluded.ts > o.ts;
 
 -- name: latest_repair
 select telemetry.repair_latest();
+
+-- name: ring
+select alert.ring();

@@ -22,34 +22,45 @@ join telemetry.metric as m on m.metric_id = a.metric_id
 where a.alias = any(%(names)s::text[]);
 
 -- name: sensors_page
-select
-    s.sensor_id, s.uid as sensor, t.slug as tenant, s.title, p.code as site, p.region, s.status,
-    extract(epoch from s.expected_interval)::double precision as expected_interval_seconds,
-    s.is_auto_registered, s.created_at, l.last_ts, coalesce(l.metrics, '{}') as metrics
-from telemetry.sensor as s
-join identity.tenant as t on t.tenant_id = s.tenant_id
-left join telemetry.site as p on p.site_id = s.site_id
-left join lateral (
-    select max(r.ts) as last_ts, array_agg(m.code order by m.code) as metrics
+with page as materialized (
+    select
+        s.sensor_id, s.uid as sensor, t.slug as tenant, s.title, p.code as site, p.region, s.status,
+        extract(epoch from s.expected_interval)::double precision as expected_interval_seconds,
+        s.is_auto_registered, s.created_at
+    from telemetry.sensor as s
+    join identity.tenant as t on t.tenant_id = s.tenant_id
+    left join telemetry.site as p on p.site_id = s.site_id
+    where (%(tenant_id)s::integer is null or s.tenant_id = %(tenant_id)s::integer)
+        and (%(site_ids)s::bigint[] is null or s.site_id = any(%(site_ids)s::bigint[]))
+        and (%(regions)s::text[] is null or p.region = any(%(regions)s::text[]))
+        and (%(statuses)s::text[] is null or s.status = any(%(statuses)s::text[]))
+        and (
+            %(pattern)s::text is null
+            or s.uid ilike %(pattern)s::text
+            or s.title ilike %(pattern)s::text
+        )
+        and (
+            %(after_uid)s::text is null
+            or (s.uid, s.sensor_id) > (%(after_uid)s::text, %(after_id)s::bigint)
+        )
+    order by s.uid, s.sensor_id
+    limit %(count)s::bigint
+),
+-- apart, because a distributed server joins no page of sensors with what shards have
+reported as materialized (
+    select r.sensor_id, max(r.ts) as last_ts, array_agg(m.code order by m.code) as metrics
     from telemetry.latest_reading as r
     join telemetry.metric as m on m.metric_id = r.metric_id
-    where r.sensor_id = s.sensor_id
-) as l on true
-where (%(tenant_id)s::integer is null or s.tenant_id = %(tenant_id)s::integer)
-    and (%(site_ids)s::bigint[] is null or s.site_id = any(%(site_ids)s::bigint[]))
-    and (%(regions)s::text[] is null or p.region = any(%(regions)s::text[]))
-    and (%(statuses)s::text[] is null or s.status = any(%(statuses)s::text[]))
-    and (
-        %(pattern)s::text is null
-        or s.uid ilike %(pattern)s::text
-        or s.title ilike %(pattern)s::text
-    )
-    and (
-        %(after_uid)s::text is null
-        or (s.uid, s.sensor_id) > (%(after_uid)s::text, %(after_id)s::bigint)
-    )
-order by s.uid, s.sensor_id
-limit %(count)s::bigint;
+    where r.sensor_id in (select p.sensor_id from page as p)
+    group by r.sensor_id
+)
+select
+    p.sensor_id, p.sensor, p.tenant, p.title, p.site, p.region, p.status,
+    p.expected_interval_seconds, p.is_auto_registered, p.created_at, r.last_ts,
+    coalesce(r.metrics, '{}') as metrics
+from page as p
+left join reported as r on r.sensor_id = p.sensor_id
+order by p.sensor, p.sensor_id;
 
 -- name: sites_page
 select

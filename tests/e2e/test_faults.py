@@ -157,6 +157,7 @@ def check(fleet: Fleet) -> None:
         " where state = 'resolved' and peak = 9"
     )
     assert episodes == [(batches, batches, batches)]
+    api.sql("select alert.collect()")
     events = api.sql("select kind, count(*) from alert.outbox group by kind order by kind")
     assert events == [("raised", batches), ("resolved", batches)]
 

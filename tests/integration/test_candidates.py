@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from app.ingest.batch import Batch
-from app.ingest.writer import Writer
+from app.ingest.road import Road
 from app.settings import Settings
 
 MINUTE = 60_000_000
@@ -22,7 +22,7 @@ START = 1_780_000_000_000_000  # some instant of 2026, microseconds
 class Plant:
     """A tenant with two sensors of one metric, and two API processes' writers."""
 
-    def __init__(self, url: str, writers: list[Writer]) -> None:
+    def __init__(self, url: str, writers: list[Road]) -> None:
         self.url = url
         self.writers = writers
         self.sql("insert into identity.tenant (slug, title) values ('t', 't')")
@@ -76,7 +76,7 @@ async def plant(database: Any) -> AsyncIterator[Plant]:
     settings = msgspec.structs.replace(
         Settings(), ingest_database_url=database.url("headwater_ingest"), ingest_writers=1
     )
-    writers = [Writer(settings), Writer(settings)]
+    writers = [Road(settings), Road(settings)]
     for writer in writers:
         writer.start()
     yield Plant(database.url(), writers)
@@ -109,7 +109,8 @@ async def test_an_alert_that_a_person_resolved_opens_again_on_the_next_violation
     plant: Plant,
 ) -> None:
     await plant.write(0, 1, [(0, 7), (1, 9)])
-    plant.sql("select alert.decide(episode_id, 1, 'resolved', 'ann', null) from alert.episode")
+    ((episode,),) = plant.sql("select episode_id from alert.episode")
+    plant.sql(f"select alert.decide({episode}, 1, 'resolved', 'ann', null)")
     await plant.write(0, 1, [(2, 7)])
     plant.sql("update alert.episode set resolved_at = evaluated_at + interval '1 second'")
     await plant.write(0, 1, [(3, 9)])

@@ -37,6 +37,7 @@ def episodes(tenant: Tenant) -> list[tuple[Any, ...]]:
 
 
 def events(tenant: Tenant) -> list[str]:
+    tenant.api.sql("select alert.collect()")
     rows = tenant.api.sql(
         "select kind from alert.outbox where tenant_id = %s order by outbox_id", tenant.tenant_id
     )

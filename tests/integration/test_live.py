@@ -28,6 +28,7 @@ class Outbox:
         self.database = database
         self.hub = hub
         self.tenant_id, self.episode_id = self._episode("one")
+        database.execute("select alert.collect()")  # that it was raised is told before we listen
 
     def _episode(self, slug: str) -> tuple[int, int]:
         found = self.database.execute(

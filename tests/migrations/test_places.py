@@ -11,6 +11,7 @@ from app.paths import SQL
 GROUP = Group(
     shard_id=7,
     node=Node(1, "h", 1),
+    begins=0,
     names={
         "telemetry.reading": "telemetry.reading_7",
         "telemetry.reading_1m": "telemetry.reading_1m_9",

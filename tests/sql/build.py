@@ -109,4 +109,5 @@ class World:
 
     def events(self) -> list[str]:
         """Kinds in the outbox, in order."""
+        self.all("select alert.collect()")
         return [row["kind"] for row in self.all("select kind from alert.outbox order by outbox_id")]

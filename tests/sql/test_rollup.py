@@ -142,7 +142,7 @@ def test_a_killed_refresh_is_made_good_by_the_next(rollups: Rollups, database: A
         thread = threading.Thread(target=run)
         thread.start()
         time.sleep(0.25)
-        rollups.db.execute("select pg_terminate_backend(%s)", (pid,))
+        rollups.db.execute("select pg_terminate_backend(%s::integer)", (pid,))
         thread.join()
     assert killed, "the refresh was done before it could be killed"
     rollups.refresh()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.ingest.band import RULES, BandTable, Watch
+from app.ingest.band import RULES, BandKeeper, BandTable, Watch
 
 INF = float("inf")
 
@@ -15,11 +15,11 @@ def outside(
 
 
 def test_without_rules_nothing_is_outside() -> None:
-    assert not outside(BandTable(1, []), (1, None, 1), 5, 1e9)
+    assert not outside(BandTable([]), (1, None, 1), 5, 1e9)
 
 
 def test_the_limit_itself_is_inside() -> None:
-    table = BandTable(1, [(1, None, None, 2, 4.0, 8.0)])
+    table = BandTable([(1, None, None, 2, 4.0, 8.0)])
     assert not outside(table, (1, None, 1), 2, 8.0)
     assert not outside(table, (1, None, 1), 2, 4.0)
     assert outside(table, (1, None, 1), 2, 8.0000001)
@@ -27,7 +27,7 @@ def test_the_limit_itself_is_inside() -> None:
 
 
 def test_other_tenants_metrics_and_unknown_metrics_do_not_count() -> None:
-    table = BandTable(1, [(1, None, None, 2, 4.0, 8.0)])
+    table = BandTable([(1, None, None, 2, 4.0, 8.0)])
     assert not outside(table, (2, None, 1), 2, 100.0)
     assert not outside(table, (1, None, 1), 1, 100.0)
     assert not outside(table, (1, None, 1), 30, 100.0)
@@ -35,7 +35,6 @@ def test_other_tenants_metrics_and_unknown_metrics_do_not_count() -> None:
 
 def test_the_narrowest_scope_counts_even_where_a_wider_override_would_win() -> None:
     table = BandTable(
-        1,
         [
             (None, None, None, 2, -INF, 20.0),
             (1, None, None, 2, -INF, 8.0),
@@ -51,7 +50,7 @@ def test_the_narrowest_scope_counts_even_where_a_wider_override_would_win() -> N
 
 
 def test_many_lines_keep_their_limits() -> None:
-    table = BandTable(1, [(1, None, n, 1, -INF, float(n)) for n in range(1, 300)])
+    table = BandTable([(1, None, n, 1, -INF, float(n)) for n in range(1, 300)])
     lines = np.array([table.line_of(1, None, n) for n in range(1, 300)], dtype=np.int32)
     metric = np.ones(299, dtype=np.int16)
     limits = np.arange(1, 300, dtype=np.float64)
@@ -69,25 +68,29 @@ def candidates(
 
 
 def test_everything_is_a_candidate_until_the_rules_version_is_known() -> None:
-    watch, table = Watch(), BandTable(3, [])
+    watch, table = Watch(), BandTable([])
     assert candidates(watch, table, [1, 2], [0.0, 0.0]) == [True, True]
     watch.learn([(RULES, 3, [])])
+    assert candidates(watch, table, [1, 2], [0.0, 0.0]) == [True, True]
+    watch.bands = table
     assert candidates(watch, table, [1, 2], [0.0, 0.0]) == [False, False]
     watch.learn([(RULES, 4, [])])
     assert candidates(watch, table, [1, 2], [0.0, 0.0]) == [True, True]
 
 
 def test_sensors_with_an_unresolved_episode_are_candidates_until_it_is_gone() -> None:
-    watch, table = Watch(), BandTable(1, [(1, None, None, 1, -INF, 8.0)])
+    watch, table = Watch(), BandTable([(1, None, None, 1, -INF, 8.0)])
     watch.learn([(RULES, 1, []), (5, 1, [5, 261])])
+    watch.bands = table
     assert candidates(watch, table, [4, 5, 261], [7.0, 7.0, 7.0]) == [False, True, True]
     watch.learn([(5, 2, [261])])
     assert candidates(watch, table, [4, 5, 261], [7.0, 7.0, 7.0]) == [False, False, True]
 
 
 def test_a_violation_brings_along_all_that_its_sensor_sent() -> None:
-    watch, table = Watch(), BandTable(1, [(1, None, None, 1, -INF, 8.0)])
+    watch, table = Watch(), BandTable([(1, None, None, 1, -INF, 8.0)])
     watch.learn([(RULES, 1, [])])
+    watch.bands = table
     assert candidates(watch, table, [4, 5, 4], [9.0, 7.0, 7.0]) == [True, False, True]
 
 
@@ -97,3 +100,10 @@ def test_the_question_asks_for_the_rules_and_each_bucket_once() -> None:
     buckets, versions = watch.question(np.array([1, 257, 3]))
     assert buckets == [RULES, 1, 3]
     assert versions == [2, 7, -1]
+
+
+def test_nodes_that_say_the_same_share_a_table() -> None:
+    keeper = BandKeeper()
+    first = keeper.take([(1, None, None, 1, -INF, 8.0)])
+    assert keeper.take([(1, None, None, 1, -INF, 8.0)]) is first
+    assert keeper.take([(1, None, None, 1, -INF, 9.0)]) is not first

@@ -1,26 +1,23 @@
--- requires: edition/citus/shard.sql, edition/*/rollup.sql, alert/*.sql, telemetry/*.sql
+-- requires: edition/citus/reference_grants.sql, edition/citus/shard.sql, edition/*/rollup.sql, alert/*.sql, telemetry/*.sql
 -- where: shards
 --
 -- The coordinator asks the workers as whoever asks it, so whoever may read through a view there may read
 -- shards here. That is why people's logins must reach no worker: docs/operating.md.
 
-grant usage on schema identity, telemetry, alert, archive to headwater_app;
+grant usage on schema identity, telemetry, alert, archive, ops to headwater_app;
+grant select on ops.applied to headwater_app;
 grant usage on schema telemetry, alert to headwater_ingest;
 grant usage on schema identity, telemetry, alert
 to headwater_analyst, headwater_grafana, headwater_sql;
 
 grant select on
-    identity.tenant, telemetry.metric, telemetry.metric_alias, telemetry.metric_unit, telemetry.site,
-    telemetry.sensor, telemetry.reading, telemetry.latest_reading, telemetry.rollup_1m,
-    telemetry.rollup_1h, telemetry.rollup_1d, alert.episode
+    telemetry.reading, telemetry.latest_reading, telemetry.rollup_1m, telemetry.rollup_1h,
+    telemetry.rollup_1d, alert.episode
 to headwater_app, headwater_analyst, headwater_grafana, headwater_sql;
 
-grant insert, update on identity.tenant, telemetry.site, telemetry.sensor to headwater_app;
-grant select, insert, update, delete on alert.threshold to headwater_app;
-grant select, update on alert.episode to headwater_app;
+grant update on alert.episode to headwater_app;
 grant select, insert, delete, truncate on alert.candidate to headwater_app;
-grant select, insert, update, delete on telemetry.ingest_log to headwater_app;
-grant select on archive.export, archive.restored, archive.tenant_policy to headwater_app;
+grant select, update, delete on telemetry.ingest_log to headwater_app;
 grant execute on function
     alert.sweep(timestamptz, timestamptz), alert.rules_for(bigint[], smallint[]),
     alert.stored_around(
