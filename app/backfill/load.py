@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import AsyncConnection, errors
+from psycopg import errors
 
 from app.backfill import ledger
 from app.db.pool import Connection, connect_direct
@@ -138,7 +138,7 @@ class Loader:
 
     async def _work(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         group: Group,
         parts: deque[NDArray[np.intp]],
         take: Callable[[], NDArray[np.intp]],
@@ -155,7 +155,7 @@ class Loader:
             self._progress(len(batch))
 
     async def _write(
-        self, connection: AsyncConnection, group: Group, batch: Batch, file_no: NDArray[np.int32]
+        self, connection: Connection, group: Group, batch: Batch, file_no: NDArray[np.int32]
     ) -> NDArray[np.uint8]:
         for attempt in range(ATTEMPTS):
             road = copy_compared if self._is_colliding else copy_straight
@@ -215,7 +215,7 @@ class Loader:
             await ledger.finish_files(connection, import_file_ids=group.import_file_ids)
 
 
-async def judge(connection: AsyncConnection, *, first_us: int, last_us: int) -> None:
+async def judge(connection: Connection, *, first_us: int, last_us: int) -> None:
     """Judge the stored readings of the span, week by week, oldest first."""
     step = JUDGE_DAYS * DAY_US
     for start in range(first_us, last_us + 1, step):
@@ -224,9 +224,7 @@ async def judge(connection: AsyncConnection, *, first_us: int, last_us: int) -> 
         )
 
 
-async def copy_compared(
-    connection: AsyncConnection, target: Target, batch: Batch
-) -> NDArray[np.uint8]:
+async def copy_compared(connection: Connection, target: Target, batch: Batch) -> NDArray[np.uint8]:
     """Look which readings are stored already, all at once, and store the rest.
 
     Raises UniqueViolation where another transaction stores the same reading meanwhile.
