@@ -58,11 +58,14 @@ bookworm | trixie) ;;
     exit 1
     ;;
 esac
+# A Debian 12 that was set up before may call itself trixie: base-files came with the libraries.
+sources=/etc/apt/sources.list.d/headwater-trixie.sources
+[ ! -e "$sources" ] || codename=bookworm
 
 echo "Headwater needs these Debian packages: ${packages[*]}"
 if [ "$codename" = bookworm ] && [ ${#trixie_packages[@]} -gt 0 ]; then
     echo "On Debian 12 the database packages (and the libraries they need, libc6 among them) come"
-    echo "from the trixie suite of your mirror: /etc/apt/sources.list.d/headwater-trixie.sources,"
+    echo "from the trixie suite of your mirror: $sources,"
     echo "pinned at 100 in /etc/apt/preferences.d/headwater-trixie."
 fi
 echo "No database cluster is created and no service is started by this."
@@ -97,7 +100,7 @@ if [ "$codename" = bookworm ] && [ ${#trixie_packages[@]} -gt 0 ]; then
     fi
     printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: main\nSigned-By: %s\n' \
         "$mirror" /usr/share/keyrings/debian-archive-keyring.gpg |
-        $sudo tee /etc/apt/sources.list.d/headwater-trixie.sources >/dev/null
+        $sudo tee "$sources" >/dev/null
     printf 'Package: *\nPin: release n=trixie\nPin-Priority: 100\n' |
         $sudo tee /etc/apt/preferences.d/headwater-trixie >/dev/null
     apt_get update
@@ -116,6 +119,7 @@ if [ ${#trixie_packages[@]} -gt 0 ]; then
     # PgBouncer's package would start a service: its program comes without one.
     apt_get install -y --no-install-recommends "${suite_option[@]}" \
         -o 'Dpkg::Options::=--path-exclude=/usr/lib/systemd/system/pgbouncer.*' \
+        -o 'Dpkg::Options::=--path-exclude=/lib/systemd/system/pgbouncer.*' \
         -o 'Dpkg::Options::=--path-exclude=/etc/init.d/pgbouncer' \
         "${trixie_packages[@]}"
 fi
