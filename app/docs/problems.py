@@ -20,7 +20,7 @@ REMEDY: dict[str, str] = {
     "not-acceptable": "Accept one of the formats that `detail` names.",
     "not-found": "Check the name; things of other tenants do not exist for you.",
     "nothing-stored": "Look at `verdicts`: each says which field is wrong and why.",
-    "partly-stored": "Send all of it again after Retry-After seconds; what is stored will be a duplicate.",
+    "partly-stored": "Send it all again after Retry-After seconds; what is stored will be a duplicate.",
     "query-refused": "Write one SELECT over the views of docs/sql.md, with the functions it lists.",
     "query-too-costly": "Ask for a shorter span, fewer sensors, or a rollup (reading_1h, reading_1d).",
     "rate-limited": "Send the same again after Retry-After seconds; `limit` names what was exceeded.",
