@@ -72,5 +72,18 @@ def table(files: tuple[Path, ...], is_write: bool) -> None:
         click.echo(markdown(found))
 
 
+@main.command()
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument(
+    "parts", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+def merge(out: Path, parts: tuple[Path, ...]) -> None:
+    """Make one report OUT of PARTS, runs of one scenario with different --only."""
+    try:
+        reports.save(reports.merge([reports.load(path) for path in parts]), out)
+    except ValueError as exc:
+        raise click.ClickException(str(exc)) from None
+
+
 if __name__ == "__main__":
     main()

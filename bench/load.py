@@ -50,7 +50,9 @@ class Stretch:
         return self.readings / self.seconds
 
 
-def copy(world: World, buffers: Sequence[bytes], *, connections: int = COPY_CONNECTIONS) -> float:
+def copy(
+    world: World, buffers: Sequence[memoryview], *, connections: int = COPY_CONNECTIONS
+) -> float:
     """COPY the buffers, a transaction each, over several connections; the seconds it took."""
     barrier = FORK.Barrier(connections)
     pipes, workers = [], []
@@ -74,7 +76,9 @@ def copy(world: World, buffers: Sequence[bytes], *, connections: int = COPY_CONN
     return float(max(end for _, end in times) - min(start for start, _ in times))
 
 
-def _copy_some(url: str, buffers: Sequence[bytes], barrier: Barrier, report: Connection) -> None:
+def _copy_some(
+    url: str, buffers: Sequence[memoryview], barrier: Barrier, report: Connection
+) -> None:
     with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
         barrier.wait(60)
         start = time.monotonic()
@@ -84,7 +88,7 @@ def _copy_some(url: str, buffers: Sequence[bytes], barrier: Barrier, report: Con
         report.send((start, time.monotonic()))
 
 
-def copy_stretch(world: World, batches: list[Readings], buffers: list[bytes]) -> Stretch:
+def copy_stretch(world: World, batches: list[Readings], buffers: list[memoryview]) -> Stretch:
     """The limit: two connections COPY into the same table, a transaction for each batch."""
     world.empty()
     world.prime(batches)

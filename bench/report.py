@@ -132,6 +132,34 @@ def save(report: Report, path: Path) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
+def merge(parts: Sequence[Report]) -> Report:
+    """One report of a scenario whose cells were measured in several runs, on one machine and version.
+
+    Raises ValueError where they are of different ones.
+    """
+    first = parts[0]
+    for part in parts:
+        for name, ours, theirs in (
+            ("scenario", first.scenario, part.scenario),
+            ("versions", first.versions, part.versions),
+            ("cpu", first.machine["cpu"], part.machine["cpu"]),
+        ):
+            if ours != theirs:
+                raise ValueError(f"the parts differ in {name}: {ours} and {theirs}")
+    goals = {goal.name: goal for part in parts for goal in part.goals}
+    return Report(
+        scenario=first.scenario,
+        at=first.at,
+        machine=first.machine | {"load_before": max(p.machine["load_before"] for p in parts)},
+        versions=first.versions,
+        settings=first.settings | {"only": [part.settings.get("only", "") for part in parts]},
+        goals=list(goals.values()),
+        results=[result for part in parts for result in part.results],
+        notes=list(dict.fromkeys(note for part in parts for note in part.notes)),
+        seconds=round(sum(part.seconds for part in parts), 1),
+    )
+
+
 def load(path: Path) -> Report:
     """A report that `save` wrote."""
     return msgspec.json.decode(path.read_bytes(), type=Report)

@@ -23,8 +23,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
+from app.db import array
 from app.errors import CommandError
 from app.settings import Settings
+
+array.register()
 
 RV = TypeVar("RV")
 

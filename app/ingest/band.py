@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BUCKETS = 256
+PLACES, PRIME = 1 << 16, 61
+"""Sets of sensors and datastreams are kept by hash: two at one place cost time, never truth."""
 RULES = -1
 """The bucket whose version is that of the thresholds."""
 
@@ -109,14 +111,15 @@ class Watch:
     bands: BandTable | None = None
     """The bands that hold where the connection writes; None: not known."""
     _by_bucket: dict[int, list[int]] = field(default_factory=dict)
-    _sensor_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    _is_watched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(PLACES, dtype=np.bool_))
+    """By the last bits of sensor_id: whoever shares them with a watched sensor is judged, too."""
 
-    def question(self, sensor_id: NDArray[np.int64]) -> tuple[list[int], list[int]]:
+    def question(self, sensor_id: NDArray[np.int64]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
         """Buckets and versions to ask for, before these sensors' readings are judged."""
         buckets = np.flatnonzero(np.bincount(sensor_id & (BUCKETS - 1), minlength=BUCKETS))
         return (
-            [RULES, *buckets.tolist()],
-            [self.rules_version, *self.versions[buckets].tolist()],
+            np.append(buckets, RULES).astype(np.int16),
+            np.append(self.versions[buckets], self.rules_version),
         )
 
     def learn(self, changes: list[tuple[int, int, list[int]]]) -> None:
@@ -129,9 +132,9 @@ class Watch:
             else:
                 self.versions[bucket] = version
                 self._by_bucket[bucket] = sensor_ids
-        self._sensor_ids = np.array(
-            [sensor_id for ids in self._by_bucket.values() for sensor_id in ids], dtype=np.int64
-        )
+        sensor_ids = [sensor_id for ids in self._by_bucket.values() for sensor_id in ids]
+        self._is_watched = np.zeros(PLACES, dtype=np.bool_)
+        self._is_watched[np.array(sensor_ids, dtype=np.int64) & (PLACES - 1)] = True
 
     def candidates(
         self,
@@ -145,10 +148,11 @@ class Watch:
         if table is None or line is None or table is not self.bands:
             return np.ones(len(value), dtype=np.bool_)
         found = table.is_outside(line, metric_id, value)
-        concerned = self._sensor_ids
         if found.any():
-            # all that an affected sensor sent, or the evaluation must look into the stored readings
-            concerned = np.concatenate([concerned, np.unique(sensor_id[found])])
-        if concerned.size:
-            found |= np.isin(sensor_id, concerned)
+            # all of an affected datastream, or the evaluation must look into the stored readings
+            stream = (sensor_id * PRIME + metric_id) & (PLACES - 1)
+            is_affected = np.zeros(PLACES, dtype=np.bool_)
+            is_affected[stream[found]] = True
+            found = is_affected[stream]
+        found |= self._is_watched[sensor_id & (PLACES - 1)]
         return found

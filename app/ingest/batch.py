@@ -75,33 +75,42 @@ class Batch:
             None if self.group is None else self.group[mask],
         )  # fmt: skip
 
-    def copy_readings(self) -> bytes:
-        """For COPY_READING."""
-        return _bytes(self._filled(READING))
+    def copy_readings(self) -> memoryview:
+        """For COPY_READING, about in the order of the table's key: its index grows at one end."""
+        batch = self.where(_by_time(self.ts)) if (np.diff(self.ts) < 0).any() else self
+        buffer, records = batch._filled(READING)
+        records["quality"] = batch.quality
+        return buffer
 
-    def copy_staged(self) -> bytes:
+    def copy_staged(self) -> memoryview:
         """For COPY_STAGED; `no` is the position in this batch."""
-        records = self._filled(STAGED)
+        buffer, records = self._filled(STAGED)
         records["no"] = np.arange(len(self))
-        return _bytes(records)
+        return buffer
 
-    def copy_candidates(self) -> bytes:
+    def copy_candidates(self) -> memoryview:
         """For COPY_CANDIDATE."""
-        return _bytes(self._filled(CANDIDATE))
+        return self._filled(CANDIDATE)[0]
 
-    def _filled(self, template: NDArray[np.void]) -> NDArray[np.void]:
-        records = np.repeat(template, len(self))
+    def _filled(self, template: NDArray[np.void]) -> tuple[memoryview, NDArray[np.void]]:
+        """The bytes of a COPY and, in them, the records."""
+        begin, end = len(HEADER), len(HEADER) + len(self) * template.itemsize
+        buffer = np.empty(end + len(TRAILER), dtype=np.uint8)
+        buffer.data[:begin], buffer.data[end:] = HEADER, TRAILER
+        buffer[begin:end].reshape(-1, template.itemsize)[:] = template.view(np.uint8)
+        records = buffer[begin:end].view(template.dtype)
         records["sensor_id"] = self.sensor_id
         records["ts"] = self.ts - POSTGRES_EPOCH
         records["value"] = self.value
         records["metric_id"] = self.metric_id
-        if "quality" in (records.dtype.names or ()):
-            records["quality"] = self.quality
-        return records
+        return buffer.data, records
 
 
-def _bytes(records: NDArray[np.void]) -> bytes:
-    return HEADER + records.tobytes() + TRAILER
+def _by_time(ts: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Positions in order of time, to the 16 highest bits of their span: sorting so few is cheap."""
+    since = ts - ts.min()
+    shift = max(0, int(since.max()).bit_length() - 16)
+    return np.argsort((since >> shift).astype(np.uint16), kind="stable")
 
 
 def join(batches: list[Batch]) -> Batch:

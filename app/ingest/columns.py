@@ -1,5 +1,7 @@
 """A decoded request: columns in the sender's own words, whatever form the body had."""
 
+import itertools
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -70,6 +72,6 @@ T = TypeVar("T", bound=Hashable)
 
 def numbered(items: Sequence[T]) -> tuple[list[T], NDArray[np.int32]]:
     """Distinct items in order of appearance, and each item's number among them."""
-    distinct = list(dict.fromkeys(items))
-    numbers = dict(zip(distinct, range(len(distinct)), strict=True))
-    return distinct, np.fromiter(map(numbers.__getitem__, items), np.int32, len(items))
+    numbers: defaultdict[T, int] = defaultdict(itertools.count().__next__)
+    number = np.fromiter(map(numbers.__getitem__, items), np.int32, len(items))
+    return list(numbers), number

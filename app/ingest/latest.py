@@ -24,7 +24,7 @@ log = structlog.get_logger()
 class LatestKeeper:
     """One background task; `note` never blocks, `flush` waits for what was noted before."""
 
-    def __init__(self, url: str, targets: Mapping[int, Target], *, interval: float = 0.2) -> None:
+    def __init__(self, url: str, targets: Mapping[int, Target], *, interval: float = 1.0) -> None:
         self._url = url
         self._targets = targets
         self._is_repair_due = True
@@ -141,11 +141,11 @@ async def _put(connection: AsyncConnection, target: Target, newest: Batch) -> No
     await connection.execute(
         target.sql["latest_put"],
         {
-            "sensor_id": newest.sensor_id.tolist(),
-            "metric_id": newest.metric_id.tolist(),
-            "us": newest.ts.tolist(),
-            "value": newest.value.tolist(),
-            "quality": newest.quality.tolist(),
+            "sensor_id": newest.sensor_id,
+            "metric_id": newest.metric_id,
+            "us": newest.ts,
+            "value": newest.value,
+            "quality": newest.quality,
         },
     )
 

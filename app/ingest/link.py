@@ -127,7 +127,7 @@ class Link:
             watch.bands = self._bands.take(await cursor.fetchall())
 
 
-async def copy(connection: AsyncConnection, statement: LiteralString, data: bytes) -> None:
+async def copy(connection: AsyncConnection, statement: LiteralString, data: memoryview) -> None:
     """One COPY of one prebuilt buffer."""
     async with connection.cursor() as cursor, cursor.copy(statement) as stream:
         await stream.write(data)

@@ -29,47 +29,68 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     return query
-    with cause as materialized (
+    with stream as (
+        select
+            b.sensor_id, b.metric_id, array_agg(b) as readings, max(b.ts) as newest_at,
+            max(b.value) as highest, min(b.value) as lowest
+        from unnest(p_batch) as b
+        group by b.sensor_id, b.metric_id
+    ),
+    -- every cause takes its readings along: a join with all would look at each for each cause
+    cause as materialized (
         select
             row_number() over () as cause_no,
             r.sensor_id, r.metric_id, r.severity, r.side, r.tenant_id, r.site_id, r.threshold_id,
             r.limit_value, r.hysteresis, r.min_duration,
-            e.episode_id, e.opened_at, e.last_at, e.evaluated_at, e.peak, e.reading_count
+            e.episode_id, e.opened_at, e.last_at, e.evaluated_at, e.peak, e.reading_count,
+            s.readings, s.newest_at
         from alert.rules_for(p_sensor_ids, p_metric_ids) as r
+        join stream as s on s.sensor_id = r.sensor_id and s.metric_id = r.metric_id
         left join alert.episode as e
             on e.sensor_id = r.sensor_id and e.metric_id = r.metric_id
             and e.severity = r.severity and e.side = r.side and e.state <> 'resolved'
+        where e.episode_id is not null
+            or (r.side = 'high' and s.highest > r.limit_value)
+            or (r.side = 'low' and s.lowest < r.limit_value)
     ),
-    judged as materialized (
+    concerned as materialized (
         select
-            c.cause_no, b.ts, b.value,
-            alert.judge(b.value, c.side, c.limit_value, c.hysteresis) as judgement
+            c.*, v.first_violation, v.last_violation,
+            (select count(*) from unnest(c.readings) as b where b.ts >= v.first_violation)
+                as row_count,
+            row_number() over (partition by c.episode_id is null) as opening_no
         from cause as c
-        join unnest(p_batch) as b on b.sensor_id = c.sensor_id and b.metric_id = c.metric_id
+        cross join lateral (
+            select min(b.ts) as first_violation, max(b.ts) as last_violation
+            from unnest(c.readings) as b
+            where alert.judge(b.value, c.side, c.limit_value, c.hysteresis) = 1
+        ) as v
+    ),
+    stored as (
+        select s.no, s.reading_count
+        from (
+            select
+                array_agg(o.sensor_id order by o.opening_no) as sensor_ids,
+                array_agg(o.metric_id order by o.opening_no) as metric_ids,
+                array_agg(o.first_violation order by o.opening_no) as first_violations,
+                max(o.newest_at) as newest_at
+            from concerned as o
+            where o.episode_id is null
+        ) as o
+        cross join lateral alert.count_stored(
+            o.sensor_ids, o.metric_ids, o.first_violations, o.newest_at
+        ) as s
+        where o.sensor_ids is not null
     ),
     touched as materialized (
         select
-            c.*, j.first_violation, j.last_violation,
+            c.*,
             case
-                when c.episode_id is not null then j.first_violation <= c.evaluated_at
-                else j.row_count < alert.count_stored(
-                    c.sensor_id, c.metric_id, j.first_violation, j.row_count + 1)
+                when c.episode_id is not null then c.first_violation <= c.evaluated_at
+                else c.row_count < s.reading_count
             end as is_late
-        from cause as c
-        join (
-            select
-                i.cause_no, i.first_violation, max(i.ts) filter (where i.judgement = 1) as last_violation,
-                count(*) filter (where i.ts >= i.first_violation) as row_count
-            from (
-                select
-                    j.*,
-                    min(j.ts) filter (where j.judgement = 1) over (partition by j.cause_no)
-                        as first_violation
-                from judged as j
-            ) as i
-            group by i.cause_no, i.first_violation
-        ) as j on j.cause_no = c.cause_no
-        where j.first_violation is not null or c.episode_id is not null
+        from concerned as c
+        left join stored as s on s.no = c.opening_no and c.episode_id is null
     ),
     -- the readings to go through, in order of time
     material as (
@@ -78,11 +99,13 @@ begin
         from touched as t
         where t.episode_id is not null and t.is_late is not true
         union all
-        select t.cause_no, j.ts, j.value, j.judgement
+        select
+            t.cause_no, b.ts, b.value,
+            alert.judge(b.value, t.side, t.limit_value, t.hysteresis)
         from touched as t
-        join judged as j on j.cause_no = t.cause_no
+        cross join lateral unnest(t.readings) as b
         where t.is_late is not true
-            and (j.ts > t.evaluated_at or (t.episode_id is null and j.ts >= t.first_violation))
+            and (b.ts > t.evaluated_at or (t.episode_id is null and b.ts >= t.first_violation))
         union all
         select t.cause_no, r.ts, r.value, r.judgement
         from touched as t

@@ -7,7 +7,7 @@ import pytest
 
 from bench import report as reports
 from bench.__main__ import REPORTS
-from bench.report import Report, judge, percentile
+from bench.report import Report, judge, merge, percentile
 from bench.table import BEGIN, END, README, markdown, write_readme
 
 
@@ -16,7 +16,13 @@ def make_report() -> Report:
     return Report(
         scenario="ingest-batch",
         at=datetime(2026, 11, 21, tzinfo=UTC),
-        machine={"cpu": "Z80", "cores": 1, "memory_gb": 0.1, "kernel": "6"},
+        machine={
+            "cpu": "Z80",
+            "cores": 1,
+            "memory_gb": 0.1,
+            "kernel": "6",
+            "load_before": 0.1,
+        },
         versions={"postgresql": "17", "timescaledb": "2.19.3", "edition": "apache"},
         settings={},
         goals=[judge("rows", 0.912345, ">= 0.9")],
@@ -86,3 +92,21 @@ def test_committed_table_is_made_from_the_committed_reports() -> None:
     found = [reports.load(path) for path in sorted(REPORTS.glob("*.json"))]
     shown = README.read_text().partition(BEGIN)[2].partition(END)[0].strip()
     assert shown == (markdown(found) if found else "")
+
+
+def test_parts_of_a_scenario_become_one_report() -> None:
+    rows, columns = make_report(), make_report()
+    columns.goals = [judge("columnar", 0.95, ">= 0.9")]
+    columns.results = [{"ratio": 0.95}]
+    columns.notes = ["a note", "another"]
+    whole = merge([rows, columns])
+    assert [goal.name for goal in whole.goals] == ["rows", "columnar"]
+    assert whole.results == [{"ratio": 0.912345}, {"ratio": 0.95}]
+    assert whole.notes == ["a note", "another"]
+
+
+def test_parts_of_different_versions_do_not_mix() -> None:
+    other = make_report()
+    other.versions = other.versions | {"edition": "community"}
+    with pytest.raises(ValueError, match="differ in versions"):
+        merge([make_report(), other])
