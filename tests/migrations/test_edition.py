@@ -50,6 +50,8 @@ async def test_without_timescaledb_no_edition_applies(repository: Repository) ->
 async def test_citus_files_apply_where_the_extension_is(
     repository: Repository, timescale: Callable[[], str]
 ) -> None:
+    # by such a migration a database is known to be spread
+    repository.write("migrations/0002_spread.sql", "-- edition: citus\nselect 1;")
     repository.write("sql/edition/citus/shards.sql", "select 1;")
     repository.query("create extension citus")
     timescale()
