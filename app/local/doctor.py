@@ -24,7 +24,9 @@ SETTINGS = (
     "data_checksums",
     "fsync",
     "full_page_writes",
+    "max_connections",
     "max_parallel_workers_per_gather",
+    "max_prepared_transactions",
     "shared_preload_libraries",
     "synchronous_commit",
     "timescaledb.license",
@@ -120,7 +122,11 @@ def make_offer(
 
 def findings(offer: Offer) -> list[Finding]:
     """Everything worth saying, the dangerous first."""
-    found = [*_timescaledb(offer), *_citus(offer), *_durability(offer)]
+    return by_level([*_timescaledb(offer), *_citus(offer), *_durability(offer)])
+
+
+def by_level(found: list[Finding]) -> list[Finding]:
+    """The dangerous first."""
     return sorted(found, key=lambda finding: ("danger", "warning", "note").index(finding.level))
 
 
@@ -202,7 +208,7 @@ def _citus(offer: Offer) -> list[Finding]:
     else:
         are_loaded = both <= set(offer.preload)
     if not are_loaded:
-        return []
+        return _two_phase(offer)
     found = []
     if offer.preload is not None and offer.preload.index("citus") != 0:
         remedy = "shared_preload_libraries = 'citus,timescaledb', and restart"
@@ -220,7 +226,20 @@ def _citus(offer: Offer) -> list[Finding]:
                 " select pg_reload_conf()",
             )
         )
-    return found
+    return [*found, *_two_phase(offer)]
+
+
+def _two_phase(offer: Offer) -> list[Finding]:
+    """A write to several shards is prepared on each of them before it is committed."""
+    name = "max_prepared_transactions"
+    prepared = int(offer.settings.get(name, 1))
+    connections = int(offer.settings.get("max_connections", 0))
+    if not offer.is_distributed or prepared >= connections > 0:
+        return []
+    level: Level = "warning" if prepared else "danger"
+    detail = f"{prepared}: a write to several shards " + ("may fail" if prepared else "fails")
+    remedy = f"on every node: alter system set {name} = {2 * connections}; restart"
+    return [Finding(level, name, detail, remedy)] if connections else []
 
 
 def _durability(offer: Offer) -> list[Finding]:

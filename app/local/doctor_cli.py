@@ -8,14 +8,28 @@ import msgspec
 import psycopg
 
 from app.errors import CommandError
-from app.local.doctor import Feature, Finding, Offer, features, findings, is_dangerous, read_offer
+from app.local.doctor import (
+    Feature,
+    Finding,
+    Offer,
+    by_level,
+    features,
+    findings,
+    is_dangerous,
+    read_offer,
+)
+from app.local.doctor_nodes import NodeOffer, node_findings, read_nodes
 from app.settings import Settings
+
+NODE_SECONDS = 10.0
 
 
 class Report(msgspec.Struct, frozen=True):
     """What `--json` prints."""
 
     offer: Offer
+    nodes: list[NodeOffer]
+    """The others of a distributed server."""
     features: list[Feature]
     findings: list[Finding]
 
@@ -24,8 +38,7 @@ class Report(msgspec.Struct, frozen=True):
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def doctor(as_json: bool) -> None:
     """Say what the database server offers, lacks and risks; exit status 1 if it is dangerous."""
-    offer = asyncio.run(_ask(Settings.from_env().owner_database_url))
-    report = Report(offer, features(offer), findings(offer))
+    report = make_report(*asyncio.run(_ask(Settings.from_env().owner_database_url)))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report)))
     else:
@@ -34,7 +47,13 @@ def doctor(as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-async def _ask(url: str) -> Offer:
+def make_report(offer: Offer, nodes: list[NodeOffer]) -> Report:
+    """Judge the server and its other nodes."""
+    found = by_level([*findings(offer), *node_findings(offer, nodes)])
+    return Report(offer, nodes, features(offer), found)
+
+
+async def _ask(url: str) -> tuple[Offer, list[NodeOffer]]:
     try:
         connection = await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as exc:
@@ -43,7 +62,8 @@ async def _ask(url: str) -> Offer:
             f"no database to examine ({reason}): `headwater dev up`, or set OWNER_DATABASE_URL"
         ) from None
     async with connection:
-        return await read_offer(connection)
+        offer = await read_offer(connection)
+        return offer, await read_nodes(connection, offer, url, seconds=NODE_SECONDS)
 
 
 def lines(report: Report) -> list[str]:
@@ -59,6 +79,8 @@ def lines(report: Report) -> list[str]:
         ],
         ("extension", "in use", "available", "edition"),
     )
+    if report.nodes:
+        text += ["", *_node_lines(report.nodes)]
     text += ["", *_feature_lines(report.features), ""]
     if not report.findings:
         text.append("Nothing is wrong.")
@@ -66,6 +88,19 @@ def lines(report: Report) -> list[str]:
         text.append(f"{finding.level.upper()}  {finding.subject}: {finding.detail}")
         text.append(f"    -> {finding.remedy}")
     return text
+
+
+def _node_lines(nodes: Sequence[NodeOffer]) -> list[str]:
+    rows = [
+        (str(node.number), node.address, *(_versions(node.offer) if node.offer else ("down",)))
+        for node in nodes
+    ]
+    header = ("node", "address", "PostgreSQL", "timescaledb", "edition", "citus")
+    return table([row + ("",) * (len(header) - len(row)) for row in rows], header)
+
+
+def _versions(offer: Offer) -> tuple[str | None, ...]:
+    return offer.server_version, offer.timescaledb_version, offer.edition, offer.citus_version
 
 
 def _feature_lines(features: Sequence[Feature]) -> list[str]:

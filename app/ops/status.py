@@ -20,6 +20,7 @@ from app.db.pool import connect
 from app.db.queries import queries
 from app.db.reads import Standing
 from app.local.doctor import Offer, findings, read_offer
+from app.local.doctor_nodes import NodeOffer, node_findings, read_nodes
 from app.settings import Settings
 
 SQL = queries("ops")
@@ -27,6 +28,8 @@ SQL = queries("ops")
 CHECK_SECONDS = 1.5
 KEEP_SECONDS = 1.0
 OFFER_SECONDS = 300.0
+NODES_SECONDS = 5.0
+NODE_SECONDS = 0.8  # less than CHECK_SECONDS: a node that hangs must not hide the others
 HEARTBEAT_SECONDS = 30.0
 
 Connected = Literal["connected", "disconnected"]
@@ -57,6 +60,14 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     subscribers: int
 
 
+class NodeState(msgspec.Struct, frozen=True, kw_only=True):
+    """Another node of a distributed database."""
+
+    node: int
+    """Its number; 0 is the coordinator."""
+    db: Connected
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How the platform is, part by part."""
 
@@ -81,8 +92,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """apache or community: what TimescaleDB offers here."""
     timescaledb: str | None
     citus: str | None
+    nodes: list[NodeState]
+    """The other nodes; none where one server holds everything."""
     dangers: list[str]
-    """Settings of the server that endanger data or the server; `headwater doctor` says more."""
+    """Settings of a server that endanger data or that server; `headwater doctor` says more."""
     reasons: list[str]
     """Why the status is not healthy."""
 
@@ -91,6 +104,7 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     """What the database said."""
 
     offer: Offer
+    nodes: list[NodeOffer]
     workers_age_seconds: float | None
 
 
@@ -119,6 +133,7 @@ class Probe:
             else None
         )
         self._offer: tuple[float, Offer] | None = None
+        self._nodes: tuple[float, list[NodeOffer]] = (-60.0, [])
         self._answer: tuple[float, Database | None, bool | None] = (-60.0, None, None)
 
     async def stop(self) -> None:
@@ -155,8 +170,10 @@ class Probe:
                     patience=CHECK_SECONDS,
                 )
             ages = {row.process: row.age_seconds for row in await heartbeat_ages(self._connection)}
+            offer = await self._read_offer(self._connection)
             return Database(
-                offer=await self._read_offer(self._connection),
+                offer=offer,
+                nodes=await self._read_nodes(self._connection, offer),
                 workers_age_seconds=ages.get("jobs"),
             )
         except (psycopg.Error, OSError):
@@ -169,6 +186,13 @@ class Probe:
         if self._offer is None or now - self._offer[0] > OFFER_SECONDS:
             self._offer = (now, await read_offer(connection))
         return self._offer[1]
+
+    async def _read_nodes(self, connection: AsyncConnection, offer: Offer) -> list[NodeOffer]:
+        now = time.monotonic()
+        if now - self._nodes[0] > NODES_SECONDS:
+            url = self._settings.database_url
+            self._nodes = (now, await read_nodes(connection, offer, url, seconds=NODE_SECONDS))
+        return self._nodes[1]
 
     async def _redis_answers(self) -> bool | None:
         if self._redis is None:
@@ -204,6 +228,11 @@ def judge(
     else:
         if not is_working:
             reasons.append("workers: no sign of life for 30 s; start `headwater jobs`")
+        reasons += [
+            f"node {node.number}: can't be reached; its sensors' readings can't be stored or read"
+            for node in database.nodes
+            if node.offer is None
+        ]
         if live.status != "running":
             reasons.append(
                 "live: alerts are pushed late; the doorbell's connection is down, or leads through "
@@ -218,9 +247,10 @@ def judge(
     if redis is not None and rate_limits == "in-process":
         reasons.append("rate limits: Redis does not answer; each process counts, and permits less")
     offer = database.offer if database else None
+    nodes = [node for node in database.nodes if node.offer] if database else []
     dangers = [
         f"{found.subject}: {found.detail}"
-        for found in (findings(offer) if offer else [])
+        for found in ([*findings(offer), *node_findings(offer, nodes)] if offer else [])
         if found.level == "danger"
     ]
     status: Literal["healthy", "degraded", "unhealthy"] = "degraded" if reasons else "healthy"
@@ -240,6 +270,10 @@ def judge(
         edition=offer.edition if offer else None,
         timescaledb=offer.timescaledb_version if offer else None,
         citus=offer.citus_version if offer else None,
+        nodes=[
+            NodeState(node=node.number, db="connected" if node.offer else "disconnected")
+            for node in (database.nodes if database else [])
+        ],
         dangers=dangers,
         reasons=reasons,
     )

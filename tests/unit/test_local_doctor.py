@@ -10,7 +10,8 @@ from app.local.doctor import (
     make_offer,
     version_tuple,
 )
-from app.local.doctor_cli import Report, lines, table
+from app.local.doctor_cli import lines, make_report, table
+from app.local.doctor_nodes import NodeOffer
 
 SAFE = {
     "shared_preload_libraries": "timescaledb",
@@ -141,10 +142,52 @@ def test_versions_compare_as_numbers() -> None:
 
 def test_report_names_each_finding_with_its_remedy() -> None:
     bad = offer(fsync="off")
-    text = "\n".join(lines(Report(bad, features(bad), findings(bad))))
+    text = "\n".join(lines(make_report(bad, [])))
     assert "DANGER  fsync: off" in text
     assert "alter system set fsync = on" in text
 
 
 def test_table_aligns() -> None:
     assert table([("a", None), ("bbb", "c")], ("x", "y")) == ["x    y", "a    -", "bbb  c"]
+
+
+GUARDED = {"shared_preload_libraries": "citus,timescaledb", "max_parallel_workers_per_gather": "0"}
+
+
+@pytest.mark.parametrize(
+    ("prepared", "level"), [("0", "danger"), ("50", "warning"), ("100", None), ("200", None)]
+)
+def test_writes_to_several_shards_need_prepared_transactions(
+    prepared: str, level: str | None
+) -> None:
+    node = offer(
+        citus="14.0-1", max_prepared_transactions=prepared, max_connections="100", **GUARDED
+    )
+    assert [finding.level for finding in findings(node)] == ([level] if level else [])
+
+
+def test_every_node_is_judged_and_compared() -> None:
+    first = offer(citus="14.0-1", **GUARDED)
+    same = NodeOffer(number=1, address="127.0.0.1:1", offer=first)
+    fast = NodeOffer(
+        number=2,
+        address="127.0.0.1:2",
+        offer=offer(citus="14.0-1", **GUARDED | {"max_parallel_workers_per_gather": "2"}),
+    )
+    old = NodeOffer(
+        number=3,
+        address="127.0.0.1:3",
+        offer=offer(timescaledb="2.28.0", citus="13.0-1", **GUARDED),
+    )
+    down = NodeOffer(number=4, address="127.0.0.1:4", offer=None)
+    assert make_report(first, [same]).findings == []
+    report = make_report(first, [same, fast, old, down])
+    assert [(finding.level, finding.subject) for finding in report.findings] == [
+        ("danger", "node 2, parallel query"),
+        ("danger", "node 3, citus"),
+        ("danger", "node 3, timescaledb"),
+        ("danger", "node 4, 127.0.0.1:4"),
+    ]
+    text = "\n".join(lines(report))
+    assert "4     127.0.0.1:4  down" in text
+    assert "2.28.0 there, 2.29.2 here" in text
