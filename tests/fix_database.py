@@ -183,8 +183,18 @@ class Server(Node):
         )
 
     def drop(self, database: str) -> None:
-        """Gone, whoever is still connected."""
-        self.everywhere(f"drop database if exists {database} with (force)")
+        """Gone, whoever is still connected, and whatever a killed node left prepared."""
+
+        def drop(node: Node) -> None:
+            try:
+                node.execute(f"drop database if exists {database} with (force)")
+            except psycopg.errors.ObjectInUse:
+                left = f"select gid from pg_prepared_xacts where database = '{database}'"
+                for (gid,) in node.execute(left):
+                    node.execute(f"rollback prepared '{gid}'", database)
+                node.execute(f"drop database if exists {database} with (force)")
+
+        list(self._threads.map(drop, self.nodes))
 
 
 class Database:

@@ -288,3 +288,14 @@ def test_a_test_can_kill_a_worker_and_start_it_again(servers: Server) -> None:
     servers.workers[0].start()
     database.execute("insert into public.item select generate_series(1, 1000)")
     assert database.execute("select count(*) from public.item") == [(1000,)]
+
+
+@pytest.mark.citus
+def test_a_database_with_prepared_transactions_is_dropped_all_the_same(servers: Server) -> None:
+    database = Database(servers, servers.create())
+    with psycopg.connect(servers.workers[0].url(database.name)) as connection:
+        connection.execute("create table public.item (k int)")
+        connection.execute("prepare transaction 'left'")
+    servers.drop(database.name)
+    found = f"select from pg_database where datname = '{database.name}'"
+    assert [node.execute(found) for node in servers.nodes] == [[], [], []]
