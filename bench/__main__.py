@@ -29,7 +29,9 @@ def _command(name: str, text: str) -> click.Command:
     @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
     @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=2.0)
     @click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True)
-    @click.option("--only", default="", help="Only cells whose name contains this.")
+    @click.option(
+        "--only", default="", help="Only cells whose name contains this (or one, with commas)."
+    )
     @click.option("--seed", type=int, default=20_261_121, show_default=True)
     @click.option(
         "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write it here."
