@@ -17,6 +17,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # epoch seconds beyond the year 2286 are surely a finer unit
 LARGEST_SECONDS = 1e10
 
+FEW = 8
+"""Arrays cost more than so few times."""
+
 Times = tuple[NDArray[np.int64], dict[int, str]]
 
 
@@ -45,7 +48,9 @@ def epoch_times(
 def parse_times(values: Sequence[object], precision: str = "s") -> Times:
     """Microseconds, shape (n,), and the reason for each position that is no time (0 there)."""
     unit = scale(precision)
-    if values and isinstance(values[0], str):
+    if len(values) < FEW:
+        return _parse_each(values, precision, unit)
+    if isinstance(values[0], str):
         fast = _parse_utc_texts(values)
         if fast is not None:
             return fast, {}
@@ -56,6 +61,10 @@ def parse_times(values: Sequence[object], precision: str = "s") -> Times:
             whole = None
         if whole is not None:
             return whole, {}
+    return _parse_each(values, precision, unit)
+
+
+def _parse_each(values: Sequence[object], precision: str, unit: float) -> Times:
     out = np.zeros(len(values), dtype=np.int64)
     reasons: dict[int, str] = {}
     for position, value in enumerate(values):
