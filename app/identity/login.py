@@ -71,6 +71,7 @@ async def make_login(connection: AsyncConnection, slug: str, url: str) -> str:
             " on conflict (role_name) do update set tenant_id = excluded.tenant_id",
             [name, tenant_id],
         )
+    await connection.execute("select identity.admit(%s, %s)", [name, password])
     parts = conninfo_to_dict(url)
     port = f":{parts['port']}" if parts.get("port") else ""
     return f"postgresql://{name}:{password}@{parts.get('host') or 'localhost'}{port}/" + str(
@@ -90,6 +91,7 @@ async def drop_login(connection: AsyncConnection, slug: str) -> str:
         )
         if not cursor.rowcount:
             raise CommandError(f"the tenant {slug!r} has no login; nothing to revoke")
+        await connection.execute("select identity.admit(%s, null)", [name])
         try:
             await connection.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(name)))
         except DependentObjectsStillExist as exc:

@@ -22,6 +22,7 @@ from app.db.pool import Connection, Pool, pool_for
 from app.db.queries import queries
 from app.errors import Problem, QueryRefused, QueryTooCostly, Unavailable
 from app.query.answer import Answer, Column, Scanned, size
+from app.query.cost import cost_of
 from app.query.guard import MOST_IDS, Scope, check, render, rewrite, views
 from app.settings import Settings
 
@@ -160,13 +161,14 @@ async def _weigh(
     connection: AsyncConnection, text: str, parameters: list[Parameter], settings: Settings
 ) -> Scanned:
     """The plan's cost. Raises QueryTooCostly."""
-    async with AsyncRawCursor(connection) as cursor:
+    # rolled back: other nodes, which are asked for their plans, may answer with an error
+    async with connection.transaction(force_rollback=True), AsyncRawCursor(connection) as cursor:
         await cursor.execute(f"explain (format json) {text}".encode(), parameters, prepare=False)
         row = await cursor.fetchone()
     assert row is not None
-    plan = row[0][0]["Plan"]
-    scanned = Scanned(cost=_one_digit(plan["Total Cost"]), rows=_one_digit(plan["Plan Rows"]))
-    if plan["Total Cost"] > settings.sql_max_cost:
+    cost, rows = cost_of(row[0][0]["Plan"])
+    scanned = Scanned(cost=_one_digit(cost), rows=_one_digit(rows))
+    if cost > settings.sql_max_cost:
         raise QueryTooCostly(
             f"sql: the plan's cost is about {scanned.cost:,.0f}, allowed are "
             f"{settings.sql_max_cost:,.0f}; ask for a shorter span, fewer sensors or a rollup.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -112,7 +113,8 @@ async def test_an_alert_that_a_person_resolved_opens_again_on_the_next_violation
     ((episode,),) = plant.sql("select episode_id from alert.episode")
     plant.sql(f"select alert.decide({episode}, 1, 'resolved', 'ann', null)")
     await plant.write(0, 1, [(2, 7)])
-    plant.sql("update alert.episode set resolved_at = evaluated_at + interval '1 second'")
+    ((evaluated_at,),) = plant.sql("select evaluated_at from alert.episode")
+    plant.sql(f"update alert.episode set resolved_at = '{evaluated_at + timedelta(seconds=1)}'")
     await plant.write(0, 1, [(3, 9)])
     assert [row[0] for row in plant.episodes(1)] == ["resolved", "open"]
 

@@ -5,7 +5,7 @@ import html
 import re
 
 import pytest
-from fix_database import Database
+from fix_database import Database, Server
 from fix_server import Api
 
 from app.docs import dictionary
@@ -63,7 +63,11 @@ def test_an_unknown_problem_type_is_404(api: Api) -> None:
     assert answer.status_code == 404 and answer.json()["type"] == "/problems/not-found"
 
 
-def test_the_data_dictionary_is_what_the_database_says(database: Database) -> None:
+def test_the_data_dictionary_is_what_the_database_says(
+    database: Database, pg_server: Server
+) -> None:
+    if pg_server.is_distributed:
+        pytest.skip("the data dictionary describes a database on one server")
     before = dictionary.PAGE.read_text()
     text = asyncio.run(build(database.url(), before))
     assert text == before, "run: headwater docs dictionary"
@@ -82,7 +86,8 @@ def test_every_object_of_ours_has_a_comment(database: Database) -> None:
         select n.nspname || '.' || c.relname
         from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
         where n.nspname in ('identity', 'telemetry', 'alert', 'analytics', 'ops')
-            and c.relkind in ('r', 'p', 'v', 'm') and obj_description(c.oid, 'pg_class') is null
+            and c.relkind in ('r', 'p', 'v', 'm')
+            and c.relname !~ '_[0-9]{6,}$' and obj_description(c.oid, 'pg_class') is null
         union all
         select n.nspname || '.' || p.proname
         from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace

@@ -37,7 +37,10 @@ def world(pg_server: Server, pg_template: str) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("statement", QUERIES)
-def test_an_analysts_query_is_answered(world: World, statement: str) -> None:
+def test_an_analysts_query_is_answered(world: World, pg_server: Server, statement: str) -> None:
+    sets = ("grouping sets", "rollup (", "cube (")
+    if pg_server.is_distributed and any(word in statement for word in sets):
+        pytest.skip("Citus groups distributed rows by no sets")
     answer = world.ask(statement)
     assert answer.status_code == 200, answer.text
     found = answer.json()

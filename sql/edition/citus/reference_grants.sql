@@ -1,4 +1,4 @@
--- requires: edition/*/rollup.sql, identity/grants.sql
+-- requires: edition/*/rollup.sql, identity/grants.sql, identity/grants_sql.sql
 -- where: placements, shards
 --
 -- Every node's copies of the reference tables. The same rights as on the tables themselves.
@@ -10,3 +10,5 @@ to headwater_app, headwater_analyst, headwater_grafana, headwater_sql;
 grant insert, update on identity.tenant, telemetry.site, telemetry.sensor to headwater_app;
 grant select, insert, update, delete on alert.threshold to headwater_app;
 grant select on archive.export, archive.restored, archive.tenant_policy to headwater_app;
+
+grant usage on schema identity, telemetry to headwater_analyst, headwater_grafana, headwater_sql;
