@@ -105,6 +105,7 @@ class World:
         self.api.sql(READINGS, sensor_id, value)
         self.api.sql(LATEST, sensor_id)
         self.api.sql(EPISODE, tenant.tenant_id, sensor_id, value, site, site_id)
+        self.api.sql("select alert.collect()")
         return sensor_id
 
     def ask(self, statement: str, /, role: str = "scientist", **more: Any) -> httpx.Response:
