@@ -10,6 +10,7 @@ from app.errors import CommandError
 from app.local import processes
 from app.local.credentials import DATABASE, HOST, OWNER, POSTGRES, SUPERUSER
 from app.local.runtime import Runtime
+from app.local.workers import MOST_WORKERS
 from app.paths import ROOT
 
 ROLES = {
@@ -22,7 +23,6 @@ ROLES = {
     "superuser": SUPERUSER,
 }
 NOT_RUNNING = 3
-MOST_WORKERS = 32
 
 
 @click.group()

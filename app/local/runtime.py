@@ -12,14 +12,14 @@ from pathlib import Path
 
 from app.errors import CommandError
 from app.local import credentials as creds
-from app.local import nodes, processes
+from app.local import processes, workers
 from app.local.account import account_for
 from app.local.credentials import BINDIR_VARIABLE, OWNER, SUPERUSER, Credentials
 from app.local.folder import Folder, quiet
 from app.local.node import Node
 from app.local.postgres import DEFAULT_BINDIR, Cluster, PortTakenError
 from app.local.redis_server import RedisServer, find_program
-from app.local.roles import connect
+from app.local.workers import MOST_WORKERS
 from app.paths import STATE
 
 PRELOAD = ("timescaledb",)
@@ -223,7 +223,10 @@ class Runtime:
         self.postgres.check_programs(self.preload)
 
     def _start_postgres(self, say: Callable[[str], None]) -> None:
-        names = self._worker_names()
+        self._drop_drained(say)
+        names = workers.names(
+            self._recorded_workers, self._wanted_workers, is_made=self.postgres.exists
+        )
         self._credentials, fresh = creds.load(
             self.folder.env, bindir=str(self.bindir), workers=names
         )
@@ -233,55 +236,26 @@ class Runtime:
             if port:  # the truth, whatever became of the file
                 self._credentials = creds.with_port(self._credentials, node.name, port)
         creds.save(self.folder.env, self._credentials)
-        self._write_passfiles()
+        workers.write_passfiles(self.nodes, self.credentials)
         for node in self.nodes:
             node.bring_up(fresh, say)
         self._join()
         if creds.REDIS in fresh:
             self.redis.stop()
 
-    def _worker_names(self) -> list[str]:
-        """The workers there are, and as many new ones as were asked for."""
-        names = self._recorded_workers
-        wanted = len(names) if self._wanted_workers is None else self._wanted_workers
-        if wanted < len(names):
-            raise CommandError(
-                f"this runtime has {len(names)} workers, not {wanted}: "
-                "move the shards of one away with `headwater cluster drain-worker`"
-            )
-        if wanted and not names and self.postgres.exists:
-            raise CommandError(
-                "this database was made without workers: "
-                "start anew with `headwater dev reset`, then `headwater dev up --workers`"
-            )
-        number = max(map(creds.worker_number, names), default=0)
-        more = range(number + 1, number + 1 + wanted - len(names))
-        return names + [f"{creds.WORKER}{n}" for n in more]
-
-    def _write_passfiles(self) -> None:
-        """Let each node log in on each."""
-        credentials = self.credentials
-        if credentials.workers:
-            logins = [
-                (node.port, role, password)
-                for node in self.nodes
-                for role, password in credentials.passwords.items()
-            ]
-            for node in self.nodes:
-                node.cluster.write_passfile(logins)
+    def _drop_drained(self, say: Callable[[str], None]) -> None:
+        """Remove workers that are there no longer, where fewer were asked for than there are."""
+        surplus = len(self._recorded_workers) - (self._wanted_workers or MOST_WORKERS)
+        for node in workers.drained(self.nodes)[-surplus:] if surplus > 0 else []:
+            say(f"Removing {node.name}, which was drained …")
+            node.stop()
+            self._credentials = creds.without_worker(self.credentials, node.name)
+            creds.save(self.folder.env, self._credentials)
+            self.folder.remove_home(node.name)
 
     def _join(self) -> None:
-        """Make one database of those nodes that run, unless the coordinator is down."""
-        self._write_passfiles()
-        if not self.workers or self.pg_pid is None:
-            return
-        with contextlib.ExitStack() as stack:
-            coordinator, *workers = (
-                stack.enter_context(connect(node.url())) for node in self.nodes if node.pid
-            )
-            for connection in (coordinator, *workers):
-                nodes.make_extensions(connection)
-            nodes.join(coordinator, workers)
+        workers.write_passfiles(self.nodes, self.credentials)
+        workers.join(self.nodes)
 
     def _start_redis(self, say: Callable[[str], None]) -> None:
         server = self.redis
@@ -306,27 +280,6 @@ class Runtime:
             with contextlib.suppress(PortTakenError):
                 return start(port)
         raise CommandError("others take each port that is chosen: look for a program gone wild")
-
-
-def start(
-    state: Path = STATE,
-    *,
-    bindir: Path | None = None,
-    preload: Sequence[str] = PRELOAD,
-    settings: Mapping[str, str] | None = None,
-    with_redis: bool = True,
-    workers: int | None = None,
-    say: Callable[[str], None] = quiet,
-) -> Runtime:
-    """Start the runtime of a state folder; `settings` win over the tuned ones."""
-    return Runtime(
-        state,
-        bindir=bindir,
-        preload=preload,
-        settings=settings,
-        with_redis=with_redis,
-        workers=workers,
-    ).start(say)
 
 
 def _path(text: str | None) -> Path | None:

@@ -26,8 +26,8 @@ from app.local.temporary import sweep, temporary
 from app.paths import ROOT
 
 START = (
-    "import sys; from pathlib import Path; from app.local.runtime import start;"
-    " start(Path(sys.argv[1]), settings={'shared_buffers': '128MB'})"
+    "import sys; from pathlib import Path; from app.local.runtime import Runtime;"
+    " Runtime(Path(sys.argv[1]), settings={'shared_buffers': '128MB'}).start()"
 )
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as somebody else")
 

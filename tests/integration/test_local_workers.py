@@ -25,8 +25,8 @@ from app.paths import ROOT
 
 SMALL = {"shared_buffers": "64MB"}
 START = (
-    "import sys; from pathlib import Path; from app.local.runtime import start; start("
-    "Path(sys.argv[1]), workers=2, with_redis=False, settings={'shared_buffers': '64MB'})"
+    "import sys; from pathlib import Path; from app.local.runtime import Runtime; Runtime("
+    "Path(sys.argv[1]), workers=2, with_redis=False, settings={'shared_buffers': '64MB'}).start()"
 )
 NODES = "select nodename, nodeport, groupid = 0, isactive, metadatasynced from pg_dist_node"
 ROWS = 1000
@@ -224,6 +224,14 @@ def test_up_adds_workers_and_never_takes_one_away(
     assert [line.split()[0] for line in status.splitlines()] == [
         *("PostgreSQL", "worker-1", "worker-2", "worker-3", "Redis")
     ]
+    third = runtime.workers[2]
+    ask(runtime.superuser_url, f"select citus_remove_node('127.0.0.1', {third.port})")
+    drained = CliRunner().invoke(cli.dev, ["up", "--workers", "2"])
+    assert drained.exit_code == 0, drained.output
+    assert "Removing worker-3, which was drained" in drained.output
+    assert third.pid is None and not third.cluster.home.exists()
+    runtime._credentials = None
+    is_whole(runtime)
 
 
 @pytest.mark.citus
