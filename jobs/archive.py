@@ -23,7 +23,8 @@ from app.archive.book import (
     owner_connection,
     rows,
 )
-from app.archive.export import ArchiveError, move, refresh
+from app.archive.chunk import ArchiveError
+from app.archive.export import move, refresh
 from app.archive.lake import Lake, LakeError
 from app.archive.place import Place
 from app.archive.retention import expire

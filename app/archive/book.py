@@ -13,7 +13,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, tuple_row
 
-from app.archive.digest import Digest, SensorDigest, digest_of, total
+from app.archive.digest import CHECKSUM_KIND, Digest, total
 from app.db.pool import Connection, connect_direct
 from app.db.queries import queries
 from app.errors import CommandError
@@ -112,13 +112,6 @@ async def rows(connection: AsyncConnection, name: str, **arguments: Any) -> list
         return await cursor.fetchall() if cursor.description else []
 
 
-async def digest_hot(
-    connection: AsyncConnection, *, range_from: datetime, range_to: datetime
-) -> dict[int, SensorDigest]:
-    """PostgreSQL's digest of what is hot."""
-    return digest_of(await rows(connection, "digest_hot", range_from=range_from, range_to=range_to))
-
-
 async def cold_exports(
     connection: AsyncConnection, *, range_from: datetime, range_to: datetime
 ) -> list[int]:
@@ -155,4 +148,5 @@ async def record_verified(
             first_ts=first,
             last_ts=last,
             value_sum=value_sum,
+            checksum_kind=CHECKSUM_KIND,
         )

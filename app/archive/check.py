@@ -10,9 +10,10 @@ import msgspec
 from psycopg import AsyncConnection
 
 from app.archive.book import rows
-from app.archive.digest import SensorDigest, difference
+from app.archive.digest import CHECKSUM_KIND, SensorDigest, difference, digest_of
 from app.archive.export import digest_lake
-from app.archive.lake import Lake, LakeError
+from app.archive.fingerprint import DIGEST
+from app.archive.lake import COLUMNS, TABLE, Lake, LakeError
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,10 +30,10 @@ async def check(
     """How many exports were looked at, and what was found."""
     exports = await rows(connection, "check_exports")
     findings = []
-    for export_id, range_from, snapshot_id in exports:
+    for export_id, range_from, snapshot_id, checksum_kind in exports:
         problem = await _files(connection, lake, snapshot_id)
         if problem is None and not is_quick:
-            problem = await _content(connection, lake, export_id)
+            problem = await _content(connection, lake, export_id, checksum_kind)
         await rows(connection, "export_checked", export_id=export_id, problem=problem)
         if problem is not None:
             findings.append(
@@ -54,13 +55,19 @@ async def _files(connection: AsyncConnection, lake: Lake, snapshot_id: int) -> s
     return None
 
 
-async def _content(connection: AsyncConnection, lake: Lake, export_id: int) -> str | None:
+async def _content(
+    connection: AsyncConnection, lake: Lake, export_id: int, kind: int
+) -> str | None:
     wanted = {
         row[0]: SensorDigest(row[0], row[1], row[2], row[3], row[4], abs(row[4]), int(row[5]))
         for row in await rows(connection, "check_manifest", export_id=export_id)
     }
     try:
-        found = await digest_lake(lake, f"export_id = {export_id}")
+        if kind == CHECKSUM_KIND:
+            found = await digest_lake(lake, f"export_id = {export_id}")
+        else:
+            source = f"(select {COLUMNS} from {TABLE} where export_id = {export_id})"
+            found = digest_of(await lake.ask(DIGEST.format(source=source)))
     except LakeError as exc:
         return f"can't be read: {exc}"
     gone = {row[0] for row in await rows(connection, "check_expired", export_id=export_id)}

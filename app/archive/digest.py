@@ -1,37 +1,36 @@
-"""DuckDB's half of the proof in sql/archive/digest.sql, and the comparison.
+"""The proof: what the chunk and the files must both have, sensor by sensor.
 
-Counts, times and checksums must agree to the last digit. Sums of values may differ by the order in which
-they were added up, which no two scans share.
+Count, first and last time and the checksum must agree to the last digit. The checksum is the sum, modulo
+2**64, of a hash over the bits of each reading's time, metric, value and flag: it does not depend on
+order, and any other bit gives another sum. Sums of values may differ by the order of adding up.
 """
 
+import math
+import threading
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-_TIER = (
-    "{number} + floor(value * {by})::bigint % 2147483647"
-    " + 3 * floor((value * {by} - floor(value * {by})) * 2147483648.0::double)::bigint"
-)
-_VALUE = (
-    "case when abs(value) >= 0.00048828125::double and abs(value) < 524288::double then "
-    + _TIER.format(number=1, by="8589934592.7182818::double")
-    + " when abs(value) < 0.00048828125::double then "
-    + _TIER.format(number=2, by="1.5795e18::double")
-    + " when abs(value) < 1e15::double then "
-    + _TIER.format(number=3, by="1021.314159::double")
-    + " else 5 end"
-)
-_WEIGHT = "((epoch_us(ts) + metric_id::bigint * 7919 + quality::bigint * 104729) % 134217689)"
-FINGERPRINT = f"(({_VALUE}) * {_WEIGHT})"
-"""archive.fingerprint() in DuckDB's words."""
+CHECKSUM_KIND = 2
+"""The checksum above; app/archive/fingerprint.py has kind 1. archive.export says which it is."""
 
-DIGEST = (
-    "select sensor_id, count(*), min(ts), max(ts), sum(value), sum(abs(value)),"
-    f" sum({FINGERPRINT})::varchar from {{source}} group by sensor_id"
-)
-"""archive.digest() in DuckDB's words, over any source with a reading's columns."""
+_VALUE = np.uint64(0x9E3779B97F4A7C15)
+_TIME = np.uint64(0xC2B2AE3D27D4EB4F)
+_TAG = np.uint64(0x165667B19E3779F9)
+_LAST = np.uint64(0xD6E8FEB86659FD93)
+_HALF = np.uint64(32)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMES = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+
+Ints = NDArray[np.int64]
+Shorts = NDArray[np.int16]
+Floats = NDArray[np.float64]
 
 
 class SensorDigest(msgspec.Struct, frozen=True):
@@ -49,20 +48,104 @@ class SensorDigest(msgspec.Struct, frozen=True):
 Digest = Mapping[int, SensorDigest]
 
 
+class Columns(msgspec.Struct, frozen=True):
+    """Readings without their sensors; arrays of one length."""
+
+    ts: Ints
+    """Microseconds since 1970."""
+    metric: Shorts
+    value: Floats
+    quality: Shorts
+
+
+class Tally:
+    """Adds up digests, piece by piece, in any order and from several threads."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[NDArray[Any], ...]] = []
+        self._lock = threading.Lock()
+
+    def add(self, sensor: Ints, starts: Ints, readings: Columns) -> None:
+        """Readings in runs of one sensor: `sensor[i]` has those from `starts[i]` to the next start."""
+        if not len(readings.ts):
+            return
+        part = (
+            sensor,
+            np.diff(starts, append=len(readings.ts)),
+            np.minimum.reduceat(readings.ts, starts),
+            np.maximum.reduceat(readings.ts, starts),
+            np.add.reduceat(readings.value, starts),
+            np.add.reduceat(np.abs(readings.value), starts),
+            np.add.reduceat(reading_hashes(readings), starts),
+        )
+        with self._lock:
+            self._parts.append(part)
+
+    def add_batch(self, batch: pa.RecordBatch) -> None:
+        """Readings as DuckDB returns them: sensor, metric, time, value, flag."""
+        sensor = batch.column(0).to_numpy()
+        ts = batch.column(2).cast(pa.int64()).to_numpy()
+        is_first = np.ones(len(sensor), dtype=np.bool_)
+        is_first[1:] = sensor[1:] != sensor[:-1]
+        starts = np.flatnonzero(is_first)
+        metric, value, quality = (batch.column(number).to_numpy() for number in (1, 3, 4))
+        self.add(sensor[starts], starts, Columns(ts, metric, value, quality))
+
+    def digest(self) -> dict[int, SensorDigest]:
+        """What was added up so far."""
+        if not self._parts:
+            return {}
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        order = np.argsort(columns[0], kind="stable")
+        sensor, count, first, last, total, size, checksum = (column[order] for column in columns)
+        starts = np.flatnonzero(np.diff(sensor, prepend=sensor[0] - 1))
+        merged = zip(
+            sensor[starts].tolist(),
+            np.add.reduceat(count, starts).tolist(),
+            map(_moment, np.minimum.reduceat(first, starts).tolist()),
+            map(_moment, np.maximum.reduceat(last, starts).tolist()),
+            np.add.reduceat(total, starts).tolist(),
+            np.add.reduceat(size, starts).tolist(),
+            np.add.reduceat(checksum, starts).tolist(),
+            strict=True,
+        )
+        return {row[0]: SensorDigest(*row) for row in merged}
+
+
+def reading_hashes(readings: Columns) -> NDArray[np.uint64]:
+    """A number a reading that another bit anywhere would change."""
+    # numpy wraps around silently, which is what is wanted
+    bits = readings.value.view(np.uint64)
+    found = bits >> _HALF
+    found ^= bits
+    found *= _VALUE
+    part = readings.ts.view(np.uint64) * _TIME
+    found ^= part
+    np.right_shift(found, np.uint64(29), out=part)
+    found ^= part
+    tag = readings.metric.astype(np.uint64)
+    tag <<= np.uint64(16)
+    tag += readings.quality.view(np.uint16)
+    tag *= _TAG
+    found += tag
+    found *= _LAST
+    np.right_shift(found, _HALF, out=part)
+    found ^= part
+    return found
+
+
 def digest_of(rows: Iterable[tuple[object, ...]]) -> dict[int, SensorDigest]:
-    """From the rows of either statement; a checksum may be text or numeric."""
+    """From rows of a statement; a checksum may be text or numeric."""
     found = {}
     for row in rows:
         sensor_id, count, first, last, total, size, checksum = row
+        assert isinstance(first, datetime)
+        assert isinstance(last, datetime)
+        assert isinstance(total, float)
+        assert isinstance(size, float)
         assert isinstance(checksum, str | Decimal | int)
         found[int(str(sensor_id))] = SensorDigest(
-            int(str(sensor_id)),
-            int(str(count)),
-            _moment(first),
-            _moment(last),
-            _number(total),
-            _number(size),
-            int(checksum),
+            int(str(sensor_id)), int(str(count)), first, last, total, size, int(checksum)
         )
     return found
 
@@ -82,7 +165,7 @@ def difference(wanted: Digest, found: Digest) -> str | None:
             return f"sensor {sensor_id}: other times"
         if a.checksum != b.checksum:
             return f"sensor {sensor_id}: other values (checksum)"
-        if not _is_near(a, b):
+        if not _is_near(a.value_sum, b.value_sum, max(a.value_abs_sum, b.value_abs_sum)):
             return f"sensor {sensor_id}: the values add up to {b.value_sum}, not {a.value_sum}"
     return None
 
@@ -98,17 +181,12 @@ def total(digest: Digest) -> tuple[int, datetime | None, datetime | None, float]
     )
 
 
-def _is_near(a: SensorDigest, b: SensorDigest) -> bool:
-    if a.value_sum == b.value_sum or (a.value_sum != a.value_sum and b.value_sum != b.value_sum):
+def _is_near(a: float, b: float, size: float) -> bool:
+    if a == b or (math.isnan(a) and math.isnan(b)):
         return True
-    return abs(a.value_sum - b.value_sum) <= 1e-9 * max(a.value_abs_sum, b.value_abs_sum)
+    return abs(a - b) <= 1e-9 * size
 
 
-def _moment(value: object) -> datetime:
-    assert isinstance(value, datetime)
-    return value
-
-
-def _number(value: object) -> float:
-    assert isinstance(value, float)
-    return value
+def _moment(us: int) -> datetime:
+    # what a damaged file has for a time may be no date at all
+    return _EPOCH + timedelta(microseconds=min(max(us, _TIMES[0]), _TIMES[1]))

@@ -9,10 +9,8 @@ which is enough because readings are only ever added.
 import asyncio
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import LiteralString, cast
-from uuid import uuid4
 
 import structlog
 from psycopg import AsyncConnection, OperationalError
@@ -21,14 +19,15 @@ from psycopg.errors import LockNotAvailable
 from app.archive.book import (
     Export,
     cold_exports,
-    digest_hot,
     export_get,
     record_verified,
     rows,
 )
-from app.archive.digest import DIGEST, SensorDigest, difference, digest_of
+from app.archive.chunk import ArchiveError, read_chunk
+from app.archive.digest import SensorDigest, Tally, difference
+from app.archive.files import put_files
 from app.archive.hot import bring_back, ids, moment
-from app.archive.lake import COLUMNS, FILE_OPTIONS, TABLE, Lake, literal
+from app.archive.lake import COLUMNS, TABLE, Lake, literal
 
 log = structlog.get_logger()
 
@@ -37,10 +36,6 @@ LOCK_ATTEMPTS = 5
 REFRESH_WAIT_SECONDS = 120.0
 PASSES = 3
 """How often one run starts an export over because late readings came in between."""
-
-
-class ArchiveError(Exception):
-    """What came back differs from what went out, time after time: nothing was dropped."""
 
 
 async def move(connection: AsyncConnection, lake: Lake, export: Export) -> Export:
@@ -70,88 +65,43 @@ async def put(
     number = export.export_id
     if await lake.ask(f"select 1 from {TABLE} where export_id = {number} limit 1"):
         await lake.ask(f"delete from {TABLE} where export_id = {number}")
-    known = ""
+    merge_from = None
     if export.is_late:
         ((merge_from, merge_to),) = await rows(connection, "export_late_hours", **export.range)
-        if merge_from is not None:
-            exports = await cold_exports(connection, range_from=merge_from, range_to=merge_to)
-            await bring_back(
-                connection, lake, range_from=merge_from, range_to=merge_to, export_id=number
-            )
-            known = (
-                f" where not exists (select 1 from {TABLE} as c where c.export_id in ({ids(exports)})"
-                f" and c.ts >= {moment(merge_from)} and c.ts < {moment(merge_to)} and c.ts = r.ts"
-                " and c.sensor_id = r.sensor_id and c.metric_id = r.metric_id)"
-            )
-    here = None
-    found = await rows(connection, "export_chunk", **export.range)
-    if found:
-        ((chunk, is_columnar),) = found
-        digest = asyncio.create_task(_digest_meanwhile(lake, export))
-        try:
-            source = _source(export, chunk, is_columnar=is_columnar)
-            tenants = await rows(connection, "tenants_with_sensors")
-            if len(tenants) == 1 and not known and _is_in_one_month(export):
-                await _put_file(lake, export, source, tenant_id=tenants[0][0])
-            else:
-                await lake.ask(
-                    f"insert into {TABLE} select {_columns()}, coalesce(s.tenant_id, 0), {number}"
-                    f" from {source} as r"
-                    f" left join pg.telemetry.sensor as s on s.sensor_id = r.sensor_id{known}"
-                )
-            here = await digest
-        finally:
-            digest.cancel()
-            await asyncio.gather(digest, return_exceptions=True)
+    if merge_from is None:
+        here = await put_files(connection, lake, export)
+    else:
+        here = None
+        await _put_late(connection, lake, export, merge_from, merge_to)
     ((snapshot,),) = await lake.ask("select max(snapshot_id) from lake.snapshots()")
     await rows(connection, "export_is_done", export_id=number, snapshot_id=snapshot)
     return here
 
 
-async def _put_file(lake: Lake, export: Export, source: str, *, tenant_id: int) -> None:
-    """The same as the insert where all goes to one folder: DuckDB then need not split the rows."""
-    begin = export.range_from.astimezone(UTC)
-    folder = f"main/reading/year={begin.year}/month={begin.month}/tenant_id={tenant_id}"
-    if lake.place.folder:
-        await asyncio.to_thread(Path(lake.place.folder, folder).mkdir, parents=True, exist_ok=True)
-    path = literal(f"{lake.place.data_path}{folder}/export-{export.export_id}-{uuid4()}.parquet")
-    await lake.ask(
-        f"copy (select {_columns()}, {tenant_id}::integer as tenant_id,"
-        f" {export.export_id}::bigint as export_id from {source} as r"
-        " order by r.sensor_id, r.metric_id, r.ts)"
-        f" to {path} (format parquet, {FILE_OPTIONS})"
-    )
-    await lake.ask(f"call ducklake_add_data_files('lake', 'reading', {path})")
-
-
-async def _digest_meanwhile(lake: Lake, export: Export) -> dict[int, SensorDigest]:
-    """PostgreSQL's digest by a connection of DuckDB's, beside the copy."""
-    statement = (
-        "select sensor_id, row_count, first_ts, last_ts, value_sum, value_abs_sum, checksum::text"
-        f" from archive.digest({literal(str(export.range_from))}, {literal(str(export.range_to))})"
-    )
-    return digest_of(await lake.read(f"select * from postgres_query('pg', {literal(statement)})"))
-
-
-def _columns() -> str:
-    return ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(","))
-
-
-def _is_in_one_month(export: Export) -> bool:
-    first = export.range_from.astimezone(UTC)
-    last = export.range_to.astimezone(UTC) - timedelta(microseconds=1)
-    return (first.year, first.month) == (last.year, last.month)
-
-
-def _source(export: Export, chunk: str, *, is_columnar: bool) -> str:
-    """The chunk for DuckDB; a row store is read in parallel and sorted there."""
-    if not is_columnar:
-        return f"pg.{chunk}"
-    statement = (
+async def _put_late(
+    connection: AsyncConnection,
+    lake: Lake,
+    export: Export,
+    merge_from: datetime,
+    merge_to: datetime,
+) -> None:
+    """Late readings: the cold ones of their hours beside them, and only what is new into the lake."""
+    number = export.export_id
+    exports = await cold_exports(connection, range_from=merge_from, range_to=merge_to)
+    await bring_back(connection, lake, range_from=merge_from, range_to=merge_to, export_id=number)
+    columns = ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(","))
+    source = (
         f"select {COLUMNS} from telemetry.reading where ts >= {literal(str(export.range_from))}"
-        f" and ts < {literal(str(export.range_to))} order by sensor_id, metric_id, ts"
+        f" and ts < {literal(str(export.range_to))}"
     )
-    return f"postgres_query('pg', {literal(statement)})"
+    await lake.ask(
+        f"insert into {TABLE} select {columns}, coalesce(s.tenant_id, 0), {number}"
+        f" from postgres_query('pg', {literal(source)}) as r"
+        " left join pg.telemetry.sensor as s on s.sensor_id = r.sensor_id"
+        f" where not exists (select 1 from {TABLE} as c where c.export_id in ({ids(exports)})"
+        f" and c.ts >= {moment(merge_from)} and c.ts < {moment(merge_to)} and c.ts = r.ts"
+        " and c.sensor_id = r.sensor_id and c.metric_id = r.metric_id)"
+    )
 
 
 async def verify(
@@ -166,7 +116,9 @@ async def verify(
     anything else than the chunk had.
     """
     number = export.export_id
-    manifest = await digest_lake(lake, f"export_id = {number}")
+    sensors = sorted(here or ())
+    middle = sensors[len(sensors) // 2] if len(sensors) > 1 else None
+    manifest = await digest_lake(lake, f"export_id = {number}", middle=middle)
     there = manifest
     if export.merge_from is not None and export.merge_to is not None:
         exports = await cold_exports(
@@ -178,7 +130,7 @@ async def verify(
             f" (ts >= {moment(export.merge_from)} and ts < {moment(export.merge_to)}))",
         )
     if here is None or difference(here, there):
-        here = await digest_hot(connection, **export.range)
+        here = await read_chunk(connection, lake.server, export)
     hot_count = sum(one.row_count for one in here.values())
     problem = difference(here, there)
     if problem is None:
@@ -192,10 +144,20 @@ async def verify(
     return False
 
 
-async def digest_lake(lake: Lake, where: str) -> dict[int, SensorDigest]:
-    """DuckDB's digest of what it reads back."""
-    source = f"(select {COLUMNS} from {TABLE} where {where})"
-    return digest_of(await lake.ask(DIGEST.format(source=source)))
+async def digest_lake(
+    lake: Lake, where: str, *, middle: int | None = None
+) -> dict[int, SensorDigest]:
+    """The digest of what is read back; by two readers, where `middle` says which sensor parts them."""
+    tally = Tally()
+    statement = f"select {COLUMNS} from {TABLE} where ({where})"
+    halves = [""] if middle is None else [f"sensor_id < {middle}", f"sensor_id >= {middle}"]
+    readers = [
+        lake.fold(statement + (f" and {half}" if half else ""), tally.add_batch) for half in halves
+    ]
+    for failure in await asyncio.gather(*readers, return_exceptions=True):
+        if failure is not None:
+            raise failure
+    return tally.digest()
 
 
 async def drop(connection: AsyncConnection, export: Export) -> None:

@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import duckdb_extensions
+import pyarrow as pa
 from psycopg.conninfo import conninfo_to_dict
 
 from app.archive.place import Place
@@ -42,10 +43,9 @@ _OPTIONS = {
     "parquet_version": "2",
     "parquet_row_group_size": "122880",
 }
-FILE_OPTIONS = "compression zstd, parquet_version v2, row_group_size 122880"
-"""The same for a file that is written beside the lake and added to it."""
-
 Row = tuple[Any, ...]
+Result = TypeVar("Result")
+BATCH_ROWS = 122_880
 
 
 class LakeError(Exception):
@@ -71,6 +71,8 @@ class Lake:
         threads: int = 2,
     ) -> None:
         self.place = place
+        self.server = _conninfo(url, role)
+        """Where the chunks are, for a connection of one's own."""
         self._secrets = [text for text in (place.secret, *_passwords(url)) if text]
         home = _home()
         with self._translated():
@@ -115,10 +117,10 @@ class Lake:
                 f" endpoint {literal(place.endpoint)}, url_style 'path',"
                 f" use_ssl {'true' if place.is_tls else 'false'})"
             )
-        server = literal(_conninfo(url, role))
+        server = literal(self.server)
         mode = "" if is_writer else ", read_only"
         self.connection.execute(f"attach {server} as pg (type postgres, read_only)")
-        catalogue = literal("ducklake:postgres:" + _conninfo(url, role))
+        catalogue = literal("ducklake:postgres:" + self.server)
         self.connection.execute(
             f"attach {catalogue} as lake (metadata_schema '{CATALOGUE_SCHEMA}',"
             f" data_path {literal(place.data_path)}, data_inlining_row_limit 0{mode})"
@@ -162,14 +164,28 @@ class Lake:
 
     async def read(self, statement: str, arguments: Sequence[object] = ()) -> list[Row]:
         """As `ask`, beside other reads of the same lake."""
+        return await self._beside(
+            lambda cursor: cursor.execute(statement, list(arguments)).fetchall()
+        )
+
+    async def fold(self, statement: str, take: Callable[[pa.RecordBatch], None]) -> None:
+        """Call `take` with a statement's rows, some at a time; memory stays bounded."""
+
+        def work(cursor: duckdb.DuckDBPyConnection) -> None:
+            for batch in cursor.execute(statement).to_arrow_reader(BATCH_ROWS):
+                take(batch)
+
+        await self._beside(work)
+
+    async def _beside(self, work: Callable[[duckdb.DuckDBPyConnection], Result]) -> Result:
         with self._translated():
             cursor = self.connection.cursor()
 
-        def work() -> list[Row]:
+        def translated() -> Result:
             with self._translated():
-                return cursor.execute(statement, list(arguments)).fetchall()
+                return work(cursor)
 
-        task = asyncio.ensure_future(asyncio.to_thread(work))
+        task = asyncio.ensure_future(asyncio.to_thread(translated))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -179,6 +195,22 @@ class Lake:
         finally:
             with contextlib.suppress(duckdb.Error):
                 cursor.close()
+
+    def register(self, names: Sequence[str]) -> None:
+        """Add files that lie in the place, all in one snapshot."""
+        with self._translated():
+            self.connection.execute("begin")
+            try:
+                for name in names:
+                    path = literal(self.place.data_path + name)
+                    self.connection.execute(
+                        f"call ducklake_add_data_files('lake', 'reading', {path})"
+                    )
+                self.connection.execute("commit")
+            except BaseException:
+                with contextlib.suppress(duckdb.Error):
+                    self.connection.execute("rollback")
+                raise
 
     def close(self) -> None:
         """Let go of files and connections."""

@@ -107,6 +107,20 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
             raise CommandError(_refusal(exc)) from None
         return found.size
 
+    def upload(self, file: Path, name: str) -> None:
+        """Put a file into the bucket. Raises CommandError."""
+        key = f"{self.prefix}/{name}" if self.prefix else name
+        try:
+            self._client().fput_object(
+                bucket_name=self.bucket, object_name=key, file_path=str(file)
+            )
+        except S3Error as exc:
+            raise CommandError(_refusal(exc)) from None
+        except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
+            raise CommandError(
+                f"the store at {self.endpoint} did not take a file ({type(exc).__name__})"
+            ) from None
+
     def _client(self) -> Minio:
         http = urllib3.PoolManager(
             timeout=urllib3.Timeout(TIMEOUT_SECONDS), retries=urllib3.Retry(1, backoff_factor=0.2)

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from app.archive.book import Export, export_get, owner_connection, rows
@@ -26,12 +27,15 @@ from app.settings import Settings
 from bench.load import copy
 from bench.options import Options
 from bench.report import Report, begin, judge, median, rounded, versions
-from bench.scenarios.storage import real, walks
+from bench.scenarios.storage import hypertable_bytes, real, walks
 from bench.world import World, world
 from jobs.archive import lake_writer
 
 PIECE = 100_000
 MOST_DECIMALS = 6
+GOALS = {"rowstore": [">= 0.6"], "columnstore": [">= 0.6", ">= 0.9"]}
+BIG_DAYS = 8.0
+"""Days of readings in the chunk that memory is measured with: more bytes than memory may be used."""
 EVER = 40_000
 """Days of a chunk that holds everything."""
 
@@ -49,13 +53,26 @@ def measure(options: Options) -> Report:
                 found = asyncio.run(speed(w, options))
                 report.results.append({"storage": storage} | found)
                 options.say(f"{storage}: {found}")
-                goal = ">= 0.9" if storage == "columnstore" else ">= 0.6"
-                report.goals.append(judge(f"{storage}, ratio to COPY TO", found["ratio"], goal))
-        if options.wants("memory"):
-            load(w, walks(options), is_columnar=False)
-            highest = memory(w)
-            report.results.append({"memory_mb": rounded(highest)})
-            report.goals.append(judge("peak resident memory, MB", highest, "< 500"))
+                for goal in GOALS[storage]:
+                    name = f"{storage}, ratio to COPY TO"
+                    report.goals.append(judge(name, found["ratio"], goal))
+        for storage in storages:
+            if options.wants("memory"):
+                big = msgspec.structs.replace(options, seconds=max(options.seconds, BIG_DAYS))
+                batch = walks(big)
+                load(w, batch, is_columnar=storage == "columnstore", days=EVER)
+                chunk_mb, highest = hypertable_bytes(w) / 1e6, memory(w)
+                report.results.append(
+                    {
+                        "storage": storage,
+                        "readings": len(batch),
+                        "chunk_mb": rounded(chunk_mb),
+                        "peak_resident_mb": rounded(highest),
+                    }
+                )
+                options.say(f"{storage}: {report.results[-1]}")
+                name = f"{storage}, peak resident memory, MB"
+                report.goals.append(judge(name, highest, "< 500"))
         if options.wants("bytes"):
             batch = real(options)
             load(w, batch, is_columnar=False, days=EVER)
@@ -67,7 +84,7 @@ def measure(options: Options) -> Report:
             report.goals.append(judge("bytes a reading to entropy", size / least, "<= 1.25"))
             report.notes.append(
                 "values are kept as doubles that every Parquet reader understands, a file a month and"
-                " tenant: docs/cold-tier.md says why the entropy is not reached"
+                " tenant: docs/cold-tier.md says what the entropy would take"
             )
     return report
 
@@ -149,8 +166,8 @@ async def one_pass(connection: Any, lake: Lake, export: Export) -> float:
     """Seconds of export and proof."""
     await lake.ask("delete from lake.main.reading")
     start = time.monotonic()
-    await put(connection, lake, export)
-    if not await verify(connection, lake, export):
+    here = await put(connection, lake, export)
+    if not await verify(connection, lake, export, here):
         raise RuntimeError("the lake has other readings than the chunk")
     return time.monotonic() - start
 

@@ -1,4 +1,4 @@
--- requires: archive/range.sql, archive/digest.sql, edition/*/archive.sql
+-- requires: archive/range.sql, archive/piece.sql, edition/*/archive.sql
 --
 -- The steps of an export that PostgreSQL takes. One process at a time: the archive job's advisory lock.
 -- Lock order: rollups (7202, 0), then the chunk, as late readings' writers know only the chunk.

@@ -14,9 +14,39 @@ from archive.export as e
 where e.export_id = %(export_id)s::bigint;
 
 -- name: export_chunk
-select c.chunk::text as chunk, c.is_columnar
+select
+    c.chunk::text as chunk, c.is_columnar,
+    pg_relation_size(c.chunk) / current_setting('block_size')::bigint as page_count
 from archive.closed_chunks(%(range_to)s::timestamptz) as c
 where c.range_from = %(range_from)s::timestamptz and c.range_to = %(range_to)s::timestamptz;
+
+-- name: export_session
+select
+    set_config('jit', 'off', false) as jit,
+    -- a piece stays in memory on its way out of its function
+    set_config('work_mem', '64MB', false) as work_mem,
+    set_config('max_parallel_workers_per_gather', '0', false) as workers;
+
+-- name: export_sensors
+select r.sensor_id, count(*) as row_count
+from telemetry.reading as r
+where r.ts >= %(range_from)s::timestamptz and r.ts < %(range_to)s::timestamptz
+group by r.sensor_id
+order by r.sensor_id;
+
+-- name: export_pieces_of_sensors
+select
+    p.sensor_id, p.metric_id, p.row_count, p.first_us, p.last_us, p.value_sum, p.ts, p.value,
+    p.quality, p.sha256
+from archive.pieces_of_sensors(
+    %(range_from)s::timestamptz, %(range_to)s::timestamptz, %(first)s::bigint, %(last)s::bigint
+) as p;
+
+-- name: export_piece_of_pages
+select
+    p.row_count, p.first_us, p.last_us, p.value_sum, p.sensor_id, p.metric_id, p.ts, p.value,
+    p.quality, p.sha256
+from archive.piece_of_pages(%(chunk)s::text::regclass, %(first)s::bigint, %(last)s::bigint) as p;
 
 -- name: export_late_hours
 select
@@ -44,7 +74,8 @@ update archive.export as e
 set
     state = 'verified', verified_at = now(), row_count = %(row_count)s::bigint,
     hot_count = %(hot_count)s::bigint, first_ts = %(first_ts)s::timestamptz,
-    last_ts = %(last_ts)s::timestamptz, value_sum = %(value_sum)s::double precision, problem = null
+    last_ts = %(last_ts)s::timestamptz, value_sum = %(value_sum)s::double precision,
+    checksum_kind = %(checksum_kind)s::smallint, problem = null
 where e.export_id = %(export_id)s::bigint;
 
 -- name: export_starts_over
@@ -70,10 +101,6 @@ from unnest(
     %(sensor_ids)s::bigint[], %(row_counts)s::bigint[], %(first_ts)s::timestamptz[],
     %(last_ts)s::timestamptz[], %(value_sums)s::double precision[], %(checksums)s::numeric[]
 ) as m (sensor_id, row_count, first_ts, last_ts, value_sum, checksum);
-
--- name: digest_hot
-select d.sensor_id, d.row_count, d.first_ts, d.last_ts, d.value_sum, d.value_abs_sum, d.checksum
-from archive.digest(%(range_from)s::timestamptz, %(range_to)s::timestamptz) as d;
 
 -- name: rollup_steps
 select s.step
@@ -195,7 +222,7 @@ join identity.tenant as t on t.tenant_id = p.tenant_id
 order by t.slug;
 
 -- name: check_exports
-select e.export_id, e.range_from, e.snapshot_id
+select e.export_id, e.range_from, e.snapshot_id, e.checksum_kind
 from archive.export as e
 where e.state = 'dropped'
 order by e.range_from, e.export_id;
@@ -270,11 +297,10 @@ where (%(tenant_id)s::integer is null or s.tenant_id = %(tenant_id)s::integer)
 select m.metric_id, m.code, m.unit
 from telemetry.metric as m;
 
--- name: tenants_with_sensors
-select t.tenant_id
-from identity.tenant as t
-where exists (select from telemetry.sensor as s where s.tenant_id = t.tenant_id)
-order by t.tenant_id;
+-- name: sensor_tenants
+select s.sensor_id, s.tenant_id
+from telemetry.sensor as s
+order by s.sensor_id;
 
 -- name: hot_islands
 select c.range_from, c.range_to

@@ -11,7 +11,8 @@ from fix_archive import DAY, Archive
 from psycopg import AsyncConnection
 
 from app.archive.book import Export, export_claim, export_get, owner_connection
-from app.archive.export import ArchiveError, drop, move, put, verify
+from app.archive.chunk import ArchiveError
+from app.archive.export import drop, move, put, verify
 from app.archive.lake import TABLE, Lake
 from jobs.archive import lake_writer
 
