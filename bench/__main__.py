@@ -14,7 +14,7 @@ from bench import report as reports
 from bench.client import LoadError
 from bench.options import Options
 from bench.scenarios import SCENARIOS, scenario
-from bench.table import markdown, write_readme
+from bench.table import FRONT_PAGE, README, ingest_table, markdown, write_readme
 
 REPORTS = Path(__file__).parent / "reports"
 
@@ -64,12 +64,15 @@ for _name, _text in SCENARIOS.items():
 
 @main.command()
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--write", "is_write", is_flag=True, help="Put it into bench/README.md.")
+@click.option(
+    "--write", "is_write", is_flag=True, help="Put it into bench/README.md and README.md."
+)
 def table(files: tuple[Path, ...], is_write: bool) -> None:
     """The goals of the committed reports (or of FILES) as Markdown."""
     found = [reports.load(path) for path in files or sorted(REPORTS.glob("*.json"))]
     if is_write:
-        write_readme(found)
+        write_readme(markdown(found), README)
+        write_readme(ingest_table(found), FRONT_PAGE)
     else:
         click.echo(markdown(found))
 

@@ -8,7 +8,7 @@ import pytest
 from bench import report as reports
 from bench.__main__ import REPORTS
 from bench.report import Report, judge, merge, percentile
-from bench.table import BEGIN, END, README, markdown, write_readme
+from bench.table import BEGIN, END, FRONT_PAGE, README, ingest_table, markdown, write_readme
 
 
 def make_report() -> Report:
@@ -78,20 +78,24 @@ def test_report_survives_its_file(tmp_path: Path) -> None:
 
 def test_table_shows_goal_machine_and_note(tmp_path: Path) -> None:
     text = markdown([make_report()])
-    assert "| ingest-batch | rows | >= 0.9 | 0.9123 | yes |" in text
+    assert "| ingest-batch | apache | rows | >= 0.9 | 0.9123 | yes |" in text
     assert "1 cores (Z80)" in text
     assert "TimescaleDB 2.19.3 (apache edition)" in text
     assert "- ingest-batch: a note" in text
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_readme([make_report()], readme)
+    write_readme(text, readme)
     assert readme.read_text() == f"before\n{BEGIN}\n{text}\n{END}\nafter\n"
 
 
 def test_committed_table_is_made_from_the_committed_reports() -> None:
     found = [reports.load(path) for path in sorted(REPORTS.glob("*.json"))]
-    shown = README.read_text().partition(BEGIN)[2].partition(END)[0].strip()
-    assert shown == (markdown(found) if found else "")
+    assert shown(README) == markdown(found)
+    assert shown(FRONT_PAGE) == ingest_table(found)
+
+
+def shown(page: Path) -> str:
+    return page.read_text().partition(BEGIN)[2].partition(END)[0].strip()
 
 
 def test_parts_of_a_scenario_become_one_report() -> None:
