@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,6 +57,67 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+async def beside(
+    work: Callable[[], Result], interrupt: Callable[[], Awaitable[None] | None]
+) -> Result:
+    """What `work` finds in a thread; a cancelled caller interrupts it and waits for its end."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        sent = interrupt()
+        if sent is not None:
+            await sent
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+def home() -> Path:
+    """Where DuckDB keeps extensions and spills: the state folder, or where that can't be written."""
+    found = STATE / "duckdb"
+    try:
+        found.mkdir(parents=True, exist_ok=True)
+        if os.access(found, os.W_OK):
+            return found
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="headwater-duckdb-"))
+
+
+def address(url: str, *, application: str, **settings: str) -> str:
+    """libpq's key=value form, with the session's settings; PG* variables fill what the URL leaves out."""
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    parts = {**conninfo_to_dict(url), "options": options, "application_name": application}
+    return " ".join(
+        "{}='{}'".format(key, str(value).replace("\\", "\\\\").replace("'", "\\'"))
+        for key, value in parts.items()
+    )
+
+
+def load(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
+    """Load extensions, from their packages where the state folder has none yet."""
+    for name in names:
+        try:
+            connection.load_extension(name)
+        except duckdb.Error:
+            duckdb_extensions.import_extension(name, con=connection)
+            connection.load_extension(name)
+
+
+def use_store(connection: duckdb.DuckDBPyConnection, place: Place) -> None:
+    """Make the place's files readable; nothing is to be done for a folder."""
+    if not place.bucket:
+        return
+    connection.execute(f"set http_timeout = {S3_TIMEOUT_SECONDS}")
+    connection.execute("set http_retries = 2")
+    connection.execute(
+        f"create secret store (type s3, key_id {literal(place.key)},"
+        f" secret {literal(place.secret)}, region {literal(place.region or 'us-east-1')},"
+        f" endpoint {literal(place.endpoint)}, url_style 'path',"
+        f" use_ssl {'true' if place.is_tls else 'false'})"
+    )
+
+
 class Lake:
     """An attached lake; `close` it. Raises LakeError for whatever DuckDB says."""
 
@@ -71,18 +132,19 @@ class Lake:
         threads: int = 2,
     ) -> None:
         self.place = place
-        self.server = _conninfo(url, role)
+        session = {"timezone": "UTC"} | ({"role": role} if role else {})
+        self.server = address(url, application="headwater-lake", **session)
         """Where the chunks are, for a connection of one's own."""
         self._secrets = [text for text in (place.secret, *_passwords(url)) if text]
-        home = _home()
+        base = home()
         with self._translated():
             self.connection = duckdb.connect(
                 config={
                     "memory_limit": f"{memory_mb}MB",
                     "threads": threads,
-                    "home_directory": str(home),  # a service may have none of its own
-                    "extension_directory": str(home / "extensions"),
-                    "temp_directory": str(home / "spill"),
+                    "home_directory": str(base),  # a service may have none of its own
+                    "extension_directory": str(base / "extensions"),
+                    "temp_directory": str(base / "spill"),
                     "autoinstall_known_extensions": False,
                     "autoload_known_extensions": False,
                     "preserve_insertion_order": True,
@@ -91,35 +153,21 @@ class Lake:
         try:
             with self._translated():
                 self._load()
-                self._attach(url, role=role, is_writer=is_writer)
+                self._attach(is_writer=is_writer)
         except BaseException:
             self.connection.close()
             raise
 
     def _load(self) -> None:
-        for name in EXTENSIONS:
-            try:
-                self.connection.load_extension(name)
-            except duckdb.Error:
-                duckdb_extensions.import_extension(name, con=self.connection)
-                self.connection.load_extension(name)
+        load(self.connection, *EXTENSIONS)
         self.connection.execute("set timezone = 'UTC'")
         self.connection.execute("set enable_progress_bar = false")
 
-    def _attach(self, url: str, *, role: str, is_writer: bool) -> None:
+    def _attach(self, *, is_writer: bool) -> None:
         place = self.place
-        if place.bucket:
-            self.connection.execute(f"set http_timeout = {S3_TIMEOUT_SECONDS}")
-            self.connection.execute("set http_retries = 2")
-            self.connection.execute(
-                f"create secret store (type s3, key_id {literal(place.key)},"
-                f" secret {literal(place.secret)}, region {literal(place.region or 'us-east-1')},"
-                f" endpoint {literal(place.endpoint)}, url_style 'path',"
-                f" use_ssl {'true' if place.is_tls else 'false'})"
-            )
-        server = literal(self.server)
+        use_store(self.connection, place)
         mode = "" if is_writer else ", read_only"
-        self.connection.execute(f"attach {server} as pg (type postgres, read_only)")
+        self.connection.execute(f"attach {literal(self.server)} as pg (type postgres, read_only)")
         catalogue = literal("ducklake:postgres:" + self.server)
         self.connection.execute(
             f"attach {catalogue} as lake (metadata_schema '{CATALOGUE_SCHEMA}',"
@@ -154,13 +202,7 @@ class Lake:
 
     async def ask(self, statement: str, arguments: Sequence[object] = ()) -> list[Row]:
         """A statement's rows, in a thread; a cancelled caller interrupts it."""
-        work = asyncio.ensure_future(asyncio.to_thread(self.run, statement, arguments))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            self.connection.interrupt()
-            await asyncio.gather(work, return_exceptions=True)
-            raise
+        return await beside(lambda: self.run(statement, arguments), self.connection.interrupt)
 
     async def read(self, statement: str, arguments: Sequence[object] = ()) -> list[Row]:
         """As `ask`, beside other reads of the same lake."""
@@ -185,13 +227,8 @@ class Lake:
             with self._translated():
                 return work(cursor)
 
-        task = asyncio.ensure_future(asyncio.to_thread(translated))
         try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            cursor.interrupt()
-            await asyncio.gather(task, return_exceptions=True)
-            raise
+            return await beside(translated, cursor.interrupt)
         finally:
             with contextlib.suppress(duckdb.Error):
                 cursor.close()
@@ -233,28 +270,6 @@ class Lake:
             raise LakeError(text[:400]) from None
 
 
-def _home() -> Path:
-    """Where DuckDB keeps extensions and spills: the state folder, or where that can't be written."""
-    home = STATE / "duckdb"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        if os.access(home, os.W_OK):
-            return home
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="headwater-duckdb-"))
-
-
 def _passwords(url: str) -> list[str]:
     password = conninfo_to_dict(url).get("password")
     return [str(password)] if password else []
-
-
-def _conninfo(url: str, role: str) -> str:
-    """libpq's key=value form; what the URL leaves out comes from PG* variables."""
-    options = "-c timezone=UTC" + (f" -c role={role}" if role else "")
-    parts = {**conninfo_to_dict(url), "options": options, "application_name": "headwater-lake"}
-    return " ".join(
-        "{}='{}'".format(key, str(value).replace("\\", "\\\\").replace("'", "\\'"))
-        for key, value in parts.items()
-    )
