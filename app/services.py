@@ -12,7 +12,7 @@ from app.ingest.road import Road
 from app.live.hub import Hub
 from app.live.nodes import NodeBells
 from app.ops.status import Probe
-from app.query.run import Desk
+from app.query.desk import Desk
 from app.rate.limiter import Limiter
 from app.settings import Settings
 

@@ -74,6 +74,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Most rows of an answer; the rest is cut off and said to be."""
     sql_max_bytes: Annotated[int, msgspec.Meta(ge=1_000)] = 33_554_432
     """Most bytes of an answer's values; the rest is cut off and said to be."""
+    sql_memory_mb: Annotated[int, msgspec.Meta(ge=64, le=1_000_000)] = 256
+    """Memory of DuckDB for such a query over archived readings, in MB; it may spill eight times that."""
     rate_sensor_requests_per_second: NotNegative = 1.0
     """Requests a second that may bring readings of one sensor, with a key of role device; 0: no limit."""
     rate_sensor_burst: Burst = 60

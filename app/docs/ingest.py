@@ -180,7 +180,6 @@ SQL_ANSWER: dict[str, Any] = {
         "engine",
         "scanned",
         "seconds",
-        "hot_from",
     ],
     "properties": {
         "columns": {
@@ -194,18 +193,23 @@ SQL_ANSWER: dict[str, Any] = {
         "rows": {"type": "array", "items": {"type": "array"}},
         "row_count": {"type": "integer"},
         "truncated": {"type": "boolean", "description": "There are more rows than were sent."},
-        "engine": {"enum": ["postgresql"]},
+        "engine": {
+            "enum": ["postgresql", "duckdb"],
+            "description": "duckdb where the query reaches readings that are archived.",
+        },
         "scanned": {
-            "type": ["object", "null"],
-            "description": "The plan's estimates, to one digit.",
-            "properties": {"cost": {"type": "number"}, "rows": {"type": "number"}},
+            "type": "object",
+            "required": ["cost", "rows", "cold_files", "cold_rows", "cold_bytes"],
+            "description": "The plan's estimates, to one digit, and the archive's files.",
+            "properties": {
+                "cost": {"type": "number"},
+                "rows": {"type": "number"},
+                "cold_files": {"type": "integer"},
+                "cold_rows": {"type": "integer"},
+                "cold_bytes": {"type": "integer"},
+            },
         },
         "seconds": {"type": "number"},
-        "hot_from": {
-            "type": ["string", "null"],
-            "format": "date-time",
-            "description": "Readings from before are archived and not in this answer.",
-        },
     },
 }
 
@@ -343,8 +347,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "responses": {
             "200": {
                 "description": (
-                    "The rows. CSV and Arrow say engine, row count and truncation in the headers "
-                    "Headwater-Engine, Headwater-Row-Count, Headwater-Truncated, Headwater-Hot-From."
+                    "The rows. CSV and Arrow say the rest in the headers Headwater-Engine, "
+                    "Headwater-Scanned, Headwater-Row-Count, Headwater-Truncated."
                 ),
                 "content": {
                     "application/json": {"schema": SQL_ANSWER},

@@ -15,6 +15,10 @@ import msgspec
 import pyarrow as pa
 
 from app.errors import QueryRefused
+from app.settings import Settings
+
+BATCH_BYTES = 1_000_000
+MOST_BATCH_ROWS = 5_000
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -45,11 +49,17 @@ class Column(msgspec.Struct, frozen=True):
     type: str
 
 
-class Scanned(msgspec.Struct, frozen=True):
-    """The plan's estimates, to one digit: exact ones would tell of other tenants' rows."""
+class Scanned(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read, or was to be: in the database the plan's estimate, in the archive whole files.
+
+    Estimates have one digit: exact ones would tell of others' rows. The files are the tenant's own.
+    """
 
     cost: float
     rows: float
+    cold_files: int = 0
+    cold_rows: int = 0
+    cold_bytes: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +71,50 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool
     """There are more rows than were asked for or may be sent."""
     engine: str
-    scanned: Scanned | None
+    """`postgresql`, or `duckdb` where the query reaches readings that are archived."""
+    scanned: Scanned
     seconds: float
-    hot_from: datetime | None = None
-    """Set where readings were asked for and some are archived: those before are not in the answer."""
+
+
+class Basket:
+    """Rows up to the caps."""
+
+    @classmethod
+    def of(cls, limit: int, settings: Settings) -> "Basket":
+        """With the caps of the settings, and the caller's own."""
+        return cls(limit=min(limit, settings.sql_max_rows), max_bytes=settings.sql_max_bytes)
+
+    def __init__(self, *, limit: int, max_bytes: int) -> None:
+        self.rows: list[tuple[Any, ...]] = []
+        self.is_truncated = False
+        self._limit = limit
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._step = 100
+
+    @property
+    def room(self) -> int:
+        """How many rows to fetch next; one more than may be kept tells that there are more."""
+        return min(self._step, self._limit + 1 - len(self.rows))
+
+    def add(self, batch: list[tuple[Any, ...]]) -> bool:
+        """Whether more may be added."""
+        self.rows += batch
+        self._bytes += size(batch)
+        if len(self.rows) > self._limit:
+            self.is_truncated = True
+            del self.rows[self._limit :]
+            return False
+        if not batch:
+            return False
+        if self._bytes > self._max_bytes:
+            self.is_truncated = True
+            while self._bytes > self._max_bytes and self.rows:
+                self._bytes -= size((self.rows.pop(),))
+            return False
+        each = max(1, self._bytes // len(self.rows))
+        self._step = max(1, min(MOST_BATCH_ROWS, BATCH_BYTES // each))
+        return True
 
 
 def as_json(answer: Answer) -> bytes:

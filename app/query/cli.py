@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import sys
+from contextlib import nullcontext
 
 import click
 import msgspec
@@ -14,7 +15,8 @@ from app.db.cli import command_connection
 from app.errors import CommandError, Problem
 from app.identity.tenant import tenant_id_of
 from app.query.answer import ENCODER, Answer, cell
-from app.query.run import Parameter, Question, run, sql_hot_from, sql_pass
+from app.query.hot import Parameter
+from app.query.run import Question, run, sql_pass
 from app.settings import Settings
 
 
@@ -41,9 +43,11 @@ def sql(statement: str, tenant: str | None, form: str, limit: int, params: tuple
     except Problem as exc:
         raise CommandError(exc.detail) from None
     _show(answer, form)
-    if answer.hot_from is not None:
+    if answer.engine == "duckdb":
+        scanned = answer.scanned
         click.echo(
-            f"headwater: readings before {cell(answer.hot_from)} are archived and not in this answer",
+            f"headwater: answered by DuckDB, with {scanned.cold_rows:,} archived readings in"
+            f" {scanned.cold_files:,} files ({scanned.cold_bytes:,} bytes)",
             err=True,
         )
     if answer.truncated:
@@ -56,11 +60,10 @@ async def _ask(
     async with command_connection(settings) as main:
         tenant_id = None if tenant is None else await tenant_id_of(main, tenant)
         permit = await sql_pass(main, tenant_id=tenant_id)
-        hot_from = await sql_hot_from(main)
-    question = Question(sql=text, parameters=params, limit=limit, tenant_id=tenant_id)
-    async with command_connection(settings, settings.sql_database_url) as connection:
-        await connection.set_read_only(True)
-        return await run(connection, question, permit, hot_from, settings)
+        question = Question(sql=text, parameters=params, limit=limit, tenant_id=tenant_id)
+        async with command_connection(settings, settings.sql_database_url) as connection:
+            await connection.set_read_only(True)
+            return await run(connection, question, permit, lambda: nullcontext(main), settings)
 
 
 def _show(answer: Answer, form: str) -> None:

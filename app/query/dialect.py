@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.tokenizer_core import TokenType
 
@@ -49,3 +50,14 @@ class Contract(Postgres):
             ):
                 self.raise_error("write the unit inside of the quotes: interval '1 day'")
             return exp.Cast(this=literal, to=exp.DataType.build("interval", dialect="postgres"))
+
+
+class Archive(DuckDB):
+    """The dialect of the archive's engine, to write."""
+
+    class Generator(DuckDB.Generator):  # type: ignore[misc,valid-type]
+        """WITHIN GROUP stays where it is."""
+
+        def withingroup_sql(self, expression: exp.WithinGroup) -> str:
+            """As the standard has it."""
+            return f"{self.sql(expression, 'this')} WITHIN GROUP ({self.sql(expression, 'expression')})"

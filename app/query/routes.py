@@ -13,8 +13,9 @@ from litestar.types import ControllerRouterHandler
 from app.errors import BadRequest, MalformedBody, NotAcceptable, UnsupportedMediaType
 from app.identity.permission import Principal
 from app.ingest.body import read_body
-from app.query.answer import FORMS, JSON, Answer, cell
-from app.query.run import Parameter, Question
+from app.query.answer import ENCODER, FORMS, JSON, Answer
+from app.query.hot import Parameter
+from app.query.run import Question
 from app.read.parameter import tenant_scope
 from app.services import Services
 
@@ -57,14 +58,12 @@ async def post_sql(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 def headers(answer: Answer) -> dict[str, str]:
     """What CSV and Arrow have no place for."""
-    found = {
+    return {
         "Headwater-Engine": answer.engine,
+        "Headwater-Scanned": ENCODER.encode(answer.scanned).decode(),
         "Headwater-Row-Count": str(answer.row_count),
         "Headwater-Truncated": "true" if answer.truncated else "false",
     }
-    if answer.hot_from is not None:
-        found["Headwater-Hot-From"] = str(cell(answer.hot_from))
-    return found
 
 
 def negotiate(request: Request[Any, Any, Any]) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+import httpx
 import psycopg
 import pytest
 from fix_archive import DAY, Archive, with_settings
@@ -69,6 +70,32 @@ def test_readings_move_are_read_and_come_back(
     lake.assert_nothing_lost()
     code, text = lake.output("verify", **s3_settings(lake))
     assert (code, text) == (0, "2 exports are what they were\n")
+
+
+def test_peoples_sql_reads_its_tenants_objects_alone(
+    lake: Archive, serve: Callable[..., Api]
+) -> None:
+    others = lake.make_tenant("b")
+    lake.fill(others)
+    assert lake.run().problems == []
+    mine = [key for key in lake.ledger if key[1] not in others]
+
+    def ask(**changes: str) -> httpx.Response:
+        tenant = Tenant(serve(**s3_settings(lake) | changes), lake.tenants["a"], "a")
+        headers = tenant.headers("scientist")
+        body = {"sql": "select count(*) from reading"}
+        return tenant.api.client.post("/api/v1/sql", json=body, headers=headers)
+
+    answer = ask().json()
+    assert answer["rows"] == [[len(mine)]]
+    assert (answer["engine"], answer["scanned"]["cold_files"]) == ("duckdb", 1)
+    for changes in (
+        {"ARCHIVE_S3_SECRET": "not-the-secret"},
+        {"ARCHIVE_S3_ENDPOINT": "http://127.0.0.1:1"},
+    ):
+        away = ask(**changes)
+        assert away.status_code == 503
+        assert "add ts >= " in away.json()["detail"] and SECRET not in away.text
 
 
 @pytest.mark.parametrize(

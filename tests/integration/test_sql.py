@@ -127,23 +127,6 @@ def test_caps_are_said(serve: Callable[..., Api]) -> None:
     assert answer.json()["cost"] > answer.json()["limit"] == 100
 
 
-def test_archived_readings_are_said_to_be_missing(serve: Callable[..., Api]) -> None:
-    world = World(serve())
-    assert world.ask("select count(*) from reading").json()["hot_from"] is None
-    world.api.sql(
-        "insert into archive.export (range_from, range_to, is_late, state)"
-        " values ('2026-01-01', '2026-01-02', false, 'dropped')"
-    )
-    answer = world.ask("select count(*) from reading")
-    assert answer.json()["hot_from"] == "2026-01-02T00:00:00Z"
-    assert answer.headers["headwater-hot-from"] == "2026-01-02T00:00:00Z"
-    for statement in (
-        "select * from reading_1d",
-        "with reading as (select 1) select * from reading",
-    ):
-        assert world.ask(statement).json()["hot_from"] is None
-
-
 # attacks
 
 

@@ -6,8 +6,9 @@ import pytest
 from fix_sql import ATTACKS, QUERIES
 
 from app.errors import QueryRefused
-from app.query.guard import Scope, check, render, rewrite
+from app.query.guard import check, render
 from app.query.lexical import LONGEST, LexicalError, tokens
+from app.query.scope import Scope, rewrite
 
 MINE = Scope(tenant_id=7, sensor_ids=[1, 2])
 RELATION = re.compile(r'(?:FROM|JOIN|,)\s+"(\w+)"\."(\w+)"')
