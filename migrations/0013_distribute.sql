@@ -105,3 +105,20 @@ select create_distributed_table(
 select create_distributed_table(
     'telemetry.rollup_1d', 'sensor_id', colocate_with => 'telemetry.reading'
 );
+
+create table archive.chunk_drop (
+    sensor_id bigint not null,
+    export_id bigint not null,
+    range_from timestamptz not null,
+    range_to timestamptz not null,
+    dropped_count bigint,
+    constraint chunk_drop_pkey primary key (sensor_id, export_id)
+);
+alter table archive.chunk_drop owner to headwater_owner;
+comment on table archive.chunk_drop is
+    'Orders to the shards to drop a chunk, one each; they last as long as the transaction that gives them.';
+comment on column archive.chunk_drop.sensor_id is 'A number that lies on the shard.';
+comment on column archive.chunk_drop.dropped_count is 'Readings that the shard''s chunk had.';
+select create_distributed_table(
+    'archive.chunk_drop', 'sensor_id', colocate_with => 'telemetry.reading'
+);

@@ -65,6 +65,8 @@ async def owner_connection(settings: Settings) -> AsyncIterator[Connection]:
                 "the archive drops chunks, which only their owner may: "
                 "set OWNER_DATABASE_URL, as for `headwater migrate`"
             ) from None
+        # shards and reference tables change in one transaction; without Citus it means nothing
+        await connection.execute("set citus.multi_shard_modify_mode = 'sequential'")
         yield connection
 
 

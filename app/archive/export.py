@@ -74,7 +74,15 @@ async def put(
         here = None
         await _put_late(connection, lake, export, merge_from, merge_to)
     ((snapshot,),) = await lake.ask("select max(snapshot_id) from lake.snapshots()")
-    await rows(connection, "export_is_done", export_id=number, snapshot_id=snapshot)
+    ((file_count, byte_count),) = await rows(connection, "export_files", snapshot_id=snapshot)
+    await rows(
+        connection,
+        "export_is_done",
+        export_id=number,
+        snapshot_id=snapshot,
+        file_count=file_count,
+        byte_count=byte_count,
+    )
     return here
 
 

@@ -46,9 +46,8 @@ async def bring_back(
                 with file.open("rb") as source:
                     while piece := await asyncio.to_thread(source.read, PIECE_BYTES):
                         await stream.write(piece)
-            ((row_count, duplicates, conflicts),) = await (
-                await connection.execute(_COUNTS)
-            ).fetchall()
+            ((row_count,),) = await (await connection.execute(_COUNT)).fetchall()
+            ((duplicates, conflicts),) = await (await connection.execute(_KNOWN)).fetchall()
             await connection.execute(_STORE)
             await rows(
                 connection,
@@ -82,11 +81,9 @@ def moment(value: datetime) -> str:
 
 
 # the temporary table lives only inside the transaction, so these are no named statements
-_COUNTS = """
-select
-    (select count(*) from staged_cold),
-    count(*) filter (where s.sensor_id is not null),
-    count(*) filter (where s.value <> r.value)
+_COUNT = "select count(*) from staged_cold"
+_KNOWN = """
+select count(*), count(*) filter (where s.value <> r.value)
 from telemetry.reading as r
 join staged_cold as s
     on s.ts = r.ts and s.sensor_id = r.sensor_id and s.metric_id = r.metric_id

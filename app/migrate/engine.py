@@ -84,10 +84,12 @@ async def migrate(
         await book.hand_over(conn)
         run = Run(conn, report, tuple(retry_pauses))
         plan = _sound(make_plan(files, repeatables, await book.read(conn)))
+        run.is_spread = await is_spread(conn)
         for step in plan.migrations:
             if step.file.edition == "citus":
                 await prepare_workers(conn, url)
             await run.once(step)
+            run.is_spread |= step.file.edition == "citus"
             await book.hand_over(conn)  # an early one creates the owner role
         plan = _sound(make_plan(files, repeatables, await book.read(conn)))
         for note in plan.notes:
@@ -111,6 +113,13 @@ async def migrate(
 def applicable(files: list[File], plan: Plan) -> list[File]:
     """The files of the editions that the database has."""
     return [file for file in files if file.edition in {"any", *(plan.editions or ())}]
+
+
+async def is_spread(conn: AsyncConnection[Any]) -> bool:
+    """Whether readings are distributed already."""
+    cur = await conn.execute("select to_regclass('alert.outbox_shard') is not null")
+    row = await cur.fetchone()
+    return bool(row and row[0])
 
 
 async def prepare_workers(conn: AsyncConnection[Any], url: str) -> None:

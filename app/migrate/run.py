@@ -55,6 +55,8 @@ class Run:
         self.done: list[Done] = []
         self.placements: Mapping[str, str] = {}
         """Reference tables of a distributed server, by the names of their placements."""
+        self.is_spread = False
+        """Whether tables are distributed by now: what changes them is for all nodes."""
 
     async def once(self, step: Step) -> None:
         """Apply a migration, or an edition file that refuses the common transaction."""
@@ -90,6 +92,8 @@ class Run:
     async def _in_one_transaction(self, file: File) -> None:
         started = time.monotonic()
         async with self.conn.transaction():
+            if self.is_spread and file.edition == "any":
+                await self.conn.execute("set local citus.enable_ddl_propagation = on")
             await self._statements(file)
             await self._record(file, 0, time.monotonic() - started)
 

@@ -1,50 +1,49 @@
--- requires: archive/range.sql, archive/piece.sql, edition/*/archive.sql
+-- requires: archive/closed.sql, archive/range.sql, archive/piece.sql, edition/*/archive.sql
 --
 -- The steps of an export that PostgreSQL takes. One process at a time: the archive job's advisory lock.
 -- Lock order: rollups (7202, 0), then the chunk, as late readings' writers know only the chunk.
 
-create or replace function archive.closed_chunks(p_before timestamptz)
-returns table (range_from timestamptz, range_to timestamptz, chunk regclass, is_columnar boolean)
-language sql
-stable
-set search_path = pg_catalog, pg_temp
-as $$
-    select
-        c.range_start, c.range_end,
-        format('%I.%I', c.chunk_schema, c.chunk_name)::regclass,
-        c.is_compressed
-    from timescaledb_information.chunks as c
-    where c.hypertable_schema = 'telemetry' and c.hypertable_name = 'reading'
-        and c.range_end <= p_before
-$$;
-comment on function archive.closed_chunks(timestamptz) is
-    'Chunks of readings that ended by then, with their ranges.';
-
 create or replace function archive.claim_chunk(p_before timestamptz)
 returns setof archive.export
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp
-begin atomic
+as $$
+declare
+    -- one after the other, because a distributed server joins no function with tables
+    v_chunks constant tstzrange[] := array(
+        select tstzrange(c.range_from, c.range_to)
+        from archive.closed_chunks(date_trunc('day', p_before, 'UTC')) as c
+        order by c.range_from
+    );
+    v_taken constant tstzmultirange := coalesce((
+        select range_agg(tstzrange(e.range_from, e.range_to))
+        from archive.export as e
+        where e.state <> 'dropped'
+    ), '{}') + coalesce((
+        select range_agg(tstzrange(r.range_from, r.range_to))
+        from archive.restored as r
+        where r.export_id is null
+    ), '{}');
+    v_range tstzrange;
+    v_is_late boolean;
+begin
+    select c.chunk into v_range
+    from unnest(v_chunks) with ordinality as c (chunk, no)
+    where not c.chunk && v_taken
+    order by c.no
+    limit 1;
+    if v_range is null then
+        return;
+    end if;
+    select count(*) > 0 into v_is_late
+    from archive.cold_range as d
+    where d.range_from < upper(v_range) and d.range_to > lower(v_range);
+    return query
     insert into archive.export (range_from, range_to, is_late)
-    select
-        c.range_from, c.range_to,
-        exists (
-            select
-            from archive.cold_range as d
-            where d.range_from < c.range_to and d.range_to > c.range_from
-        )
-    from archive.closed_chunks(date_trunc('day', p_before, 'UTC')) as c
-    where not exists (
-        select from archive.export as e
-        where e.state <> 'dropped' and e.range_from < c.range_to and e.range_to > c.range_from
-    ) and not exists (
-        select from archive.restored as r
-        where r.export_id is null and r.range_from < c.range_to and r.range_to > c.range_from
-    )
-    order by c.range_from
-    limit 1
+    values (lower(v_range), upper(v_range), v_is_late)
     returning *;
 end;
+$$;
 comment on function archive.claim_chunk(timestamptz) is
     'Claims the oldest closed chunk that nobody has claimed and nobody wants hot; no row: none is left.';
 

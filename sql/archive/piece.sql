@@ -10,9 +10,12 @@ returns table (
     sensor_id bigint, metric_id smallint, row_count bigint, first_us bigint, last_us bigint,
     value_sum double precision, ts bytea, value bytea, quality bytea, sha256 bytea
 )
-language sql
+language plpgsql -- a distributed server plans no statement with an SQL function's parameters
 stable
-begin atomic
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
     select
         p.sensor_id, p.metric_id, p.row_count, (extract(epoch from p.first_ts) * 1000000)::bigint,
         (extract(epoch from p.last_ts) * 1000000)::bigint, p.value_sum, p.ts, p.value, p.quality,
@@ -29,6 +32,7 @@ begin atomic
         group by r.sensor_id, r.metric_id
     ) as p;
 end;
+$$;
 comment on function archive.pieces_of_sensors(timestamptz, timestamptz, bigint, bigint) is
     'Readings of some sensors in [p_from, p_to), a row a series: the way to read a columnstore chunk, '
     'which keeps series together. ts, value and quality are the values'' binary forms.';

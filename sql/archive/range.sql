@@ -10,10 +10,12 @@ comment on view archive.cold_range is
 
 create or replace function archive.frozen(p_from timestamptz, p_to timestamptz)
 returns tstzmultirange
-language sql
+language plpgsql -- a distributed server plans no statement with an SQL function's parameters
 stable
-begin atomic
-    select
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return
         tstzmultirange(tstzrange(p_from, p_to))
         * coalesce((
             select range_agg(tstzrange(c.range_from, c.range_to))
@@ -30,6 +32,7 @@ begin atomic
                 )
         ), '{}');
 end;
+$$;
 comment on function archive.frozen(timestamptz, timestamptz) is
     'The part of [p_from, p_to) whose rollups can no longer be computed from the hot readings alone.';
 

@@ -55,18 +55,17 @@ select
 from telemetry.reading as r
 where r.ts >= %(range_from)s::timestamptz and r.ts < %(range_to)s::timestamptz;
 
+-- name: export_files
+select count(*) as file_count, coalesce(sum(d.file_size_bytes), 0)::bigint as byte_count
+from lake.ducklake_data_file as d
+where d.begin_snapshot = %(snapshot_id)s::bigint;
+
 -- name: export_is_done
 update archive.export as e
 set
-    state = 'exported', exported_at = now(), snapshot_id = f.snapshot_id, file_count = f.file_count,
-    byte_count = f.byte_count, attempt_count = e.attempt_count + 1, problem = null
-from (
-    select
-        %(snapshot_id)s::bigint as snapshot_id, count(*) as file_count,
-        coalesce(sum(d.file_size_bytes), 0) as byte_count
-    from lake.ducklake_data_file as d
-    where d.begin_snapshot = %(snapshot_id)s::bigint
-) as f
+    state = 'exported', exported_at = now(), snapshot_id = %(snapshot_id)s::bigint,
+    file_count = %(file_count)s::integer, byte_count = %(byte_count)s::bigint,
+    attempt_count = e.attempt_count + 1, problem = null
 where e.export_id = %(export_id)s::bigint;
 
 -- name: export_is_verified
@@ -141,7 +140,7 @@ values (
     %(row_count)s::bigint
 )
 on conflict (range_from, range_to) do update set
-    export_id = excluded.export_id, row_count = excluded.row_count, restored_at = now();
+    export_id = excluded.export_id, row_count = excluded.row_count, restored_at = excluded.restored_at;
 
 -- name: export_merges
 update archive.export as e
@@ -203,7 +202,7 @@ insert into archive.tenant_policy (tenant_id, keep_days)
 select t.tenant_id, %(keep_days)s::integer
 from identity.tenant as t
 where t.slug = %(slug)s::text
-on conflict (tenant_id) do update set keep_days = excluded.keep_days, changed_at = now()
+on conflict (tenant_id) do update set keep_days = excluded.keep_days, changed_at = excluded.changed_at
 returning tenant_id;
 
 -- name: policy_hold
@@ -212,7 +211,7 @@ select t.tenant_id, %(reason)s::text is not null, %(reason)s::text
 from identity.tenant as t
 where t.slug = %(slug)s::text
 on conflict (tenant_id) do update set
-    is_held = excluded.is_held, hold_reason = excluded.hold_reason, changed_at = now()
+    is_held = excluded.is_held, hold_reason = excluded.hold_reason, changed_at = excluded.changed_at
 returning tenant_id;
 
 -- name: policies

@@ -47,7 +47,7 @@ def test_closed_chunks_move_and_rollups_stay(archive: Archive) -> None:
     assert archive.hot() == {}
     archive.assert_nothing_lost()
     archive.assert_rollups_are_whole()
-    assert archive.all("select count(*) from show_chunks('telemetry.reading')") == [(0,)]
+    assert archive.all("select count(*) from archive.closed_chunks('infinity')") == [(0,)]
     folders = {
         str(file.parent.relative_to(archive.folder)) for file in archive.folder.rglob("*.parquet")
     }

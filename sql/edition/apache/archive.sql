@@ -1,4 +1,5 @@
 -- requires: edition/apache/refresh.sql, archive/range.sql
+-- where: coordinator, shards
 --
 -- Stored rollups of a cold range stay as they are: telemetry.refresh_rollup_range() leaves frozen
 -- buckets out. Before a chunk goes, its buckets must be stored.

@@ -30,10 +30,10 @@ begin
             raise exception '%', v_answer.result
                 using detail = format('on node %s:%s', v_answer.node_name, v_answer.node_port);
         end if;
-        return next v_answer.result;
+        return next nullif(v_answer.result, '');
     end loop;
 end;
 $$;
 comment on function ops.on_shards(text, bigint) is
     'Runs a statement on every group of shards (or one), {shard} in it replaced by its number; the first '
-    'column of each answer. Raises where one fails.';
+    'column of each answer, null where it is empty. Raises where one fails.';

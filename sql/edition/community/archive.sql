@@ -1,4 +1,5 @@
 -- requires: archive/range.sql
+-- where: coordinator, shards
 --
 -- A continuous aggregate that is refreshed over a dropped chunk loses its history there. So the
 -- policies' windows move first, and whoever refreshes starts at archive.hot_from().
@@ -46,7 +47,9 @@ begin atomic
         and exists (
             select
             from timescaledb_information.continuous_aggregates as c
-            where c.view_schema = 'telemetry'
+            where format('%I.%I', c.view_schema, c.view_name) in (
+                    'telemetry.rollup_1m', 'telemetry.rollup_1h', 'telemetry.rollup_1d'
+                )
                 and (
                     (j.hypertable_schema, j.hypertable_name) = (c.view_schema, c.view_name)
                     or (j.hypertable_schema, j.hypertable_name)
@@ -70,7 +73,9 @@ begin
     for v_name in
         select format('%I.%I', c.materialization_hypertable_schema, c.materialization_hypertable_name)
         from timescaledb_information.continuous_aggregates as c
-        where c.view_schema = 'telemetry'
+        where format('%I.%I', c.view_schema, c.view_name) in (
+            'telemetry.rollup_1m', 'telemetry.rollup_1h', 'telemetry.rollup_1d'
+        )
         order by 1
     loop
         execute format('lock table %s in share mode', v_name);
