@@ -25,6 +25,7 @@ grant execute on function
     )
 to headwater_app;
 
+grant select on alert.episode to headwater_ingest;
 grant select, insert on telemetry.reading to headwater_ingest;
 grant select, insert, update on telemetry.latest_reading to headwater_ingest;
 grant insert on telemetry.ingest_log, alert.candidate to headwater_ingest;

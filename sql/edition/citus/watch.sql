@@ -2,13 +2,14 @@
 --
 -- The writers' memory for those who write through the coordinator: the version of the thresholds as on one
 -- server; which sensors have an unresolved episode only the shards know, so it is asked each time.
+--
+-- It runs as whoever asks, unlike its twin: Citus refuses to read shards as one role where the transaction has
+-- written to them as another, and the writer has just sent its readings.
 
 create or replace function alert.changed_since(p_buckets smallint[], p_versions bigint[])
 returns table (bucket smallint, version bigint, sensor_ids bigint[])
 language plpgsql
 stable
--- the ingest role may not read episodes
-security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
