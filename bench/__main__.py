@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import click
 import msgspec
 
 from app.errors import CommandError
+from bench import capacity as capacities
 from bench import report as reports
 from bench.client import LoadError
 from bench.options import Options
 from bench.scenarios import SCENARIOS, scenario
-from bench.table import FRONT_PAGE, README, ingest_table, markdown, write_readme
+from bench.table import CAPACITY, FRONT_PAGE, README, ingest_table, markdown, write_readme
 
 REPORTS = Path(__file__).parent / "reports"
+PLOT = REPORTS / "capacity.svg"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,6 +78,36 @@ def table(files: tuple[Path, ...], is_write: bool) -> None:
         write_readme(ingest_table(found), FRONT_PAGE)
     else:
         click.echo(markdown(found))
+
+
+def _chosen(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for each field of a plan."""
+    for field in reversed(msgspec.structs.fields(capacities.Plan)):
+        name = f"--{field.name.replace('_', '-')}"
+        command = click.option(name, type=field.type, default=field.default, show_default=True)(
+            command
+        )
+    return command
+
+
+@main.command()
+@_chosen
+@click.option(
+    "--write", "is_write", is_flag=True, help="Put it into bench/README.md, and the plot beside."
+)
+def capacity(*, is_write: bool, **chosen: Any) -> None:
+    """Servers for small and big fleets, reckoned from the committed reports."""
+    plan = capacities.Plan(**chosen)
+    costs = capacities.costs_of(REPORTS, plan)
+    found = capacities.needs(costs, plan)
+    text = capacities.markdown(found, costs, plan)
+    if is_write:
+        write_readme(text, README, begin=CAPACITY)
+        from bench.plot import draw  # needs the dev extra
+
+        draw(found, costs, plan, PLOT)
+    else:
+        click.echo(text)
 
 
 @main.command()

@@ -12,6 +12,7 @@ FRONT_PAGE = ROOT / "README.md"
 """Has the first report of INGEST, cell by cell."""
 INGEST = "ingest-batch"
 BEGIN = "<!-- made by: python -m bench table --write -->"
+CAPACITY = "<!-- made by: python -m bench capacity --write -->"
 END = "<!-- end -->"
 
 
@@ -50,11 +51,11 @@ def describe(report: Report) -> str:
     )
 
 
-def write_readme(text: str, path: Path) -> None:
+def write_readme(text: str, path: Path, *, begin: str = BEGIN) -> None:
     """Replace what stands between the marks."""
-    before, _, rest = path.read_text().partition(BEGIN)
+    before, _, rest = path.read_text().partition(begin)
     _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    path.write_text(f"{before}{begin}\n{text}\n{END}{after}")
 
 
 def ingest_table(reports: Sequence[Report]) -> str:

@@ -67,6 +67,11 @@ class World:
             return cursor.fetchall() if cursor.description else []
 
     @property
+    def is_distributed(self) -> bool:
+        """Whether there are workers."""
+        return bool(self.runtime.workers)
+
+    @property
     def has_columnstore(self) -> bool:
         """Whether this is the Community edition."""
         ((licence,),) = self.sql("select current_setting('timescaledb.license', true)")
@@ -89,8 +94,26 @@ class World:
         return dict(rows)
 
     def cpu_seconds(self) -> float:
-        """Processor time of the database server so far."""
-        return cpu_seconds(self.runtime.pg_pid or 0)
+        """Processor time of the database so far, all of its servers."""
+        return sum(self.cpu_by_node().values())
+
+    def cpu_by_node(self) -> dict[str, float]:
+        """Processor time of each database server so far; a coordinator is the first."""
+        return {node.name: cpu_seconds(node.pid or 0) for node in self.runtime.nodes}
+
+    def wal_bytes(self) -> int:
+        """What all servers have written to their logs so far."""
+        found = self.on_nodes("select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint")
+        return sum(int(number) for ((number,),) in found)
+
+    def on_nodes(self, statement: str) -> list[list[tuple[Any, ...]]]:
+        """One statement on every server as superuser, outside of a transaction."""
+        found = []
+        for node in self.runtime.nodes:
+            with psycopg.connect(node.url(), autocommit=True) as connection:
+                cursor = connection.execute(statement.encode())
+                found.append(cursor.fetchall() if cursor.description else [])
+        return found
 
     # What is in it
 
@@ -156,19 +179,24 @@ class World:
             " telemetry.ingest_reply, alert.candidate, alert.outbox, alert.episode cascade"
         )
         # what writers remember of unresolved episodes is old
-        self.sql("update alert.watch set version = version + 1 where bucket >= 0")
-        self.sql("checkpoint")
+        outdate = "update alert.watch{} set version = version + 1 where bucket >= 0"
+        if self.is_distributed:
+            self.sql("select ops.on_shards(%s)", outdate.format("_{shard}"))
+        else:
+            self.sql(outdate.format(""))
+        self.on_nodes("checkpoint")
 
     def prime(self, batches: list[Readings]) -> None:
         """Make the chunks that the batches go to, for whichever road is measured next."""
         days = sorted({int(b.ts[i]) // 86_400_000_000 for b in batches for i in (0, -1)})
-        for day in days:
-            self.sql(
-                "insert into telemetry.reading (sensor_id, ts, value, metric_id)"
-                " values (0, to_timestamp(%s), 0, 1)",
-                day * 86_400,
-            )
-        self.sql("delete from telemetry.reading where sensor_id = 0")
+        self.make_chunks(days)
+
+    def make_chunks(self, days: list[int]) -> None:
+        """Make the chunks of these days since 1970."""
+        self.sql(
+            "select telemetry.make_chunks(array(select to_timestamp(d) from unnest(%s::bigint[]) as d))",
+            [day * 86_400 for day in days],
+        )
 
     def batch(self, readings: Readings) -> Batch:
         """As the writer gets them."""
@@ -236,16 +264,19 @@ class World:
 
 
 @contextlib.contextmanager
-def world(*, sensors: int = 1_000, settings: Mapping[str, str] | None = None) -> Iterator[World]:
-    """A fresh one, gone at the end."""
+def world(
+    *, sensors: int = 1_000, settings: Mapping[str, str] | None = None, workers: int | None = None
+) -> Iterator[World]:
+    """A fresh one, gone at the end; with `workers` a coordinator and so many of them."""
     try:
         find_program()
         with_redis = True
     except CommandError:
         with_redis = False
-    tuned = settings_for(this_machine(Path("/tmp")), PRELOAD)  # noqa: S108 - its free space
+    machine = this_machine(Path("/tmp"))  # noqa: S108 - its free space
+    tuned = settings_for(machine, PRELOAD, workers=workers or 0)
     chosen = {name: tuned[name] for name in TUNED} | dict(settings or {})
-    with temporary(settings=chosen, with_redis=with_redis) as runtime:
+    with temporary(settings=chosen, with_redis=with_redis, workers=workers) as runtime:
         asyncio.run(migrate(runtime.superuser_url))
         made = World(runtime)
         try:

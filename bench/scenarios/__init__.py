@@ -17,6 +17,7 @@ SCENARIOS = {
     "alert-path": "10, 1,000 and 100,000 rules, against the same ingest without rules",
     "alert-latency": "POST sent to WebSocket received under load",
     "query": "dashboards' questions while ingesting, against the same on raw readings",
+    "distributed": "1, 2 and 4 workers by both roads, against one server",
     "storage": "bytes a reading in row store, columnstore and Parquet",
     "archive": "a chunk to sorted, verified Parquet, against COPY TO of the same chunk",
     "memory": "resident memory of the API under each load and over ten minutes",
