@@ -8,7 +8,6 @@ processor time a reading, and how little the coordinator does.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -160,47 +159,58 @@ def costs_of(folder: Path, plan: Plan) -> Costs:
     cpu: dict[str, float] = road["cpu_seconds_per_million"]
     workers = sum(seconds for name, seconds in cpu.items() if name.startswith("worker"))
     one, every, upkeep = (
-        _question(distributed, name)
+        next((r for r in distributed if r.get("question") == name), {})
         for name in ("one sensor by hour", "all sensors by hour", "upkeep")
     )
     kept = next(r for r in storage if r["kind"] == KIND)
-    spent = upkeep["refresh_s_per_million"] + upkeep["compress_s_per_million"]
     what = f"distributed*.json, direct road, {road['workers']} workers, {plan.batch:,} a batch"
+    sources = [
+        f"Processor seconds a million readings: workers {workers:.3g}, API {cpu['api']:.3g}, "
+        f"coordinator {cpu['postgres']:.3g} ({what}).",
+        f"Bytes a reading: row store {kept['rowstore']:.3g} with its index, columnstore "
+        f"{kept['columnstore']:.3g}, Parquet {kept['parquet_zstd']:.3g} (storage.json, {KIND}); "
+        f"WAL {road['wal_bytes_per_reading']:.3g} ({what}).",
+    ]
+    if upkeep:
+        sources.append(
+            f"Rollups {upkeep['refresh_s_per_million']:.3g} and columnstore "
+            f"{upkeep['compress_s_per_million']:.3g} processor seconds a million readings, a bucket of "
+            f"a minute {upkeep['rollup_1m_bytes']:.3g} bytes (distributed*.json, upkeep: a reading every "
+            "hour, so that every reading makes a bucket of its own, the dearest case)."
+        )
+    else:
+        sources.append(
+            "**Not counted, because no report has it yet**: what rollups and the columnstore cost the "
+            "processor, and the room of rollups."
+        )
+    if one and every:
+        sources.append(
+            f"One sensor's month by hour {one['p50_ms']:.3g} ms (distributed*.json, its time taken for "
+            f"processor time); that of all sensors {every['cpu_ms']:.3g} ms of processor for "
+            f"{every['streams']:,} datastreams."
+        )
+    else:
+        sources.append("**Not counted, because no report has it yet**: what questions cost.")
     return Costs(
         worker_s_per_million=workers,
         api_s_per_million=cpu["api"],
         coordinator_s_per_million=cpu["postgres"],
-        upkeep_s_per_million=spent,
-        question_s=one["p50_ms"] / 1e3,
-        overview_s_per_stream=every["cpu_ms"] / 1e3 / every["streams"],
+        upkeep_s_per_million=sum(
+            upkeep.get(f"{part}_s_per_million", 0.0) for part in ("refresh", "compress")
+        ),
+        question_s=one.get("p50_ms", 0.0) / 1e3,
+        overview_s_per_stream=every.get("cpu_ms", 0.0) / 1e3 / every.get("streams", 1),
         wal_bytes=road["wal_bytes_per_reading"],
         rowstore_bytes=kept["rowstore"],
         columnstore_bytes=kept["columnstore"],
         parquet_bytes=kept["parquet_zstd"],
-        rollup_bytes=upkeep["rollup_1m_bytes"],
-        sources=(
-            f"Processor seconds a million readings: workers {workers:.3g}, API {cpu['api']:.3g}, "
-            f"coordinator {cpu['postgres']:.3g} ({what}).",
-            f"Rollups {upkeep['refresh_s_per_million']:.3g} and columnstore "
-            f"{upkeep['compress_s_per_million']:.3g} processor seconds a million readings; a bucket of "
-            f"a minute {upkeep['rollup_1m_bytes']:.3g} bytes (distributed*.json, upkeep: a reading every "
-            "hour, so that every reading makes a bucket of its own: the dearest case).",
-            f"Bytes a reading: row store {kept['rowstore']:.3g} with its index, columnstore "
-            f"{kept['columnstore']:.3g}, Parquet {kept['parquet_zstd']:.3g} (storage.json, {KIND}); "
-            f"WAL {road['wal_bytes_per_reading']:.3g} ({what}).",
-            f"One sensor's month by hour {one['p50_ms']:.3g} ms (distributed*.json, its time taken for "
-            f"processor time); that of all sensors {every['cpu_ms']:.3g} ms of processor for "
-            f"{every['streams']:,} datastreams.",
-        ),
+        rollup_bytes=upkeep.get("rollup_1m_bytes", 0.0),
+        sources=tuple(sources),
     )
 
 
 KIND = "walks, jittered clocks"
 """Of storage.json: the kind that takes the most room but for the bundled recordings."""
-
-
-def _question(results: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    return next(result for result in results if result.get("question") == name)
 
 
 def needs(costs: Costs, plan: Plan) -> list[Need]:

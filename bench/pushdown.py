@@ -22,6 +22,7 @@ DAYS = 30
 STEP_SECONDS = 3_600
 SENSORS = 200
 """Of the fleet, those that have a history: five metrics every hour."""
+PART = 200_000
 ASKED = 60
 ASKED_ALL = 9
 ALL_SENSORS: LiteralString = (
@@ -60,7 +61,7 @@ def load_month(w: World, sensors: int, options: Options, end: int) -> dict[str, 
     ts = (end - np.arange(ticks, 0, -1, dtype=np.int64) * STEP_SECONDS) * 1_000_000
     w.empty()
     w.make_chunks(sorted(set((ts // 86_400_000_000).tolist())))
-    part = 20
+    part = max(1, PART // streams)  # each COPY is a range that every rollup has to visit again
     buffers = [
         Batch(
             sensor_id=np.tile(np.repeat(w.sensor_ids[:sensors], len(METRICS)), len(some)),

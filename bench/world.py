@@ -32,6 +32,7 @@ from bench.server import NOOP, SERVE, Server
 
 TUNED = ("shared_buffers", "max_wal_size", "min_wal_size")
 SITE_SENSORS = 100
+EMPTYINGS = 5
 ROLES = ("device", "integration", "scientist", "operator")
 # limits are on, but never reached: a sensor of the fleet sends more than one reading a second
 HIGH_LIMITS = {
@@ -174,10 +175,16 @@ class World:
 
     def empty(self) -> None:
         """Forget all readings and alerts; the next stretch begins like every other."""
-        self.sql(
-            "truncate telemetry.reading, telemetry.ingest_log, telemetry.latest_reading,"
-            " telemetry.ingest_reply, alert.candidate, alert.outbox, alert.episode cascade"
-        )
+        for attempt in range(EMPTYINGS):
+            try:
+                self.sql(
+                    "truncate telemetry.reading, telemetry.ingest_log, telemetry.latest_reading,"
+                    " telemetry.ingest_reply, alert.candidate, alert.outbox, alert.episode cascade"
+                )
+                break
+            except psycopg.errors.DeadlockDetected:  # with a shard's policies
+                if attempt == EMPTYINGS - 1:
+                    raise
         # what writers remember of unresolved episodes is old
         outdate = "update alert.watch{} set version = version + 1 where bucket >= 0"
         if self.is_distributed:

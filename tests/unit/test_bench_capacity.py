@@ -1,8 +1,10 @@
-"""The arithmetic of bench/capacity.py on round numbers."""
+"""The arithmetic of bench/capacity.py on round numbers; the README's table is that of the reports."""
 
 import pytest
 
-from bench.capacity import Costs, Plan, disk_bytes, need, servers
+from bench.__main__ import REPORTS
+from bench.capacity import Costs, Plan, costs_of, disk_bytes, markdown, need, needs, servers
+from bench.table import CAPACITY, END, README
 
 DAY = 86_400
 COSTS = Costs(
@@ -60,3 +62,10 @@ def test_disk_decides_where_it_needs_more_servers_than_cores_do() -> None:
     assert servers(1_000, 1, plan) == (64, 16)  # the biggest, however many
     found = need(1_000_000, 1.0, COSTS, Plan(questions_per_day=0, overviews_per_hour=0))
     assert found.is_bound_by_disk
+
+
+def test_committed_table_is_made_from_the_committed_reports() -> None:
+    plan = Plan()
+    costs = costs_of(REPORTS, plan)
+    shown = README.read_text().partition(CAPACITY)[2].partition(END)[0].strip()
+    assert shown == markdown(needs(costs, plan), costs, plan), "python -m bench capacity --write"
