@@ -27,6 +27,9 @@ _MADE = re.compile(
     re.MULTILINE,
 )
 
+_KEY = re.compile(r"^\s*constraint\s+([a-z0-9_]+)\s+(?:primary\s+key|unique)", re.MULTILINE)
+"""A key has an index of the same name."""
+
 _PLACEMENTS = """
 select
     format('%s.%s', n.nspname, c.relname) as name, p.partmethod = 'n' as is_reference, s.shardid as
@@ -123,7 +126,9 @@ async def read_places(conn: AsyncConnection[Any]) -> Places:
 
 def names_made(files: Iterable[File]) -> frozenset[str]:
     """What these files create."""
-    return frozenset(name for file in files for name in _MADE.findall(file.text))
+    return frozenset(
+        name for file in files for pattern in (_MADE, _KEY) for name in pattern.findall(file.text)
+    )
 
 
 def names_in(group: Group, made: frozenset[str]) -> dict[str, str]:

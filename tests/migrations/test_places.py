@@ -59,6 +59,11 @@ def test_reference_tables_are_the_nodes_copies() -> None:
             "create or replace trigger _500_x_7 ",
         ),
         ("create materialized view a.v\n", "from a.v", "from a.v_7"),
+        (
+            "create table a.t (\n    constraint t_pkey primary key (x)\n)",
+            "a.t t_pkey",
+            "a.t_7 t_pkey_7",
+        ),
         ("create sequence a.s;", "nextval('a.s')", "nextval('a.s_7')"),
         ("create or replace procedure a.p()", "call a.p()", "call a.p_7()"),
     ],

@@ -1,4 +1,4 @@
--- requires: edition/apache/rollup_tables.sql, archive/range.sql
+-- requires: edition/apache/rollup_tables.sql, archive/range.sql, edition/citus/shard.sql
 -- where: shards
 --
 -- The rollups' views and their refresh. One UTC day is one transaction, so a refresh that is killed

@@ -1,4 +1,5 @@
 -- requires: edition/apache/grants.sql, identity/grants_sql.sql
+-- where: shards
 --
 -- The rollups' views ask where their stored part ends, as whoever reads them.
 
