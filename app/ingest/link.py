@@ -110,10 +110,12 @@ class Link:
         """Log the batch; learn what has changed since this connection last asked."""
         buckets, versions = watch.question(batch.sensor_id)
         first, last, count = stretches(batch.ts)
+        # one row for a shard; where they are not known apart, one for a sensor
+        sensor_ids = np.unique(batch.sensor_id) if target.rings else batch.sensor_id[:1]
         cursor = await self.connection.execute(
             target.sql["log_and_watch"],
             {
-                "sensor_id": int(batch.sensor_id[0]),
+                "sensor_ids": sensor_ids,
                 "first_us": first,
                 "last_us": last,
                 "reading_count": count,

@@ -66,12 +66,13 @@ select set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin',
 with logged as (
     insert into telemetry.ingest_log (sensor_id, first_ts, last_ts, reading_count)
     select
-        %(sensor_id)s,
+        s.sensor_id,
         timestamptz 'epoch' + l.first_us * interval '1 microsecond',
         timestamptz 'epoch' + l.last_us * interval '1 microsecond',
         l.reading_count
     from unnest(%(first_us)s::bigint[], %(last_us)s::bigint[], %(reading_count)s::integer[])
         as l (first_us, last_us, reading_count)
+    cross join unnest(%(sensor_ids)s::bigint[]) as s (sensor_id)
 )
 select c.bucket, c.version, c.sensor_ids
 from alert.changed_since(%(buckets)s::smallint[], %(versions)s::bigint[]) as c;

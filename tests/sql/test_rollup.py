@@ -60,10 +60,11 @@ class Rollups(World):
                 for key, rest in rows.items():
                     copy.write_row((*key, *rest))
             cursor.execute(
-                "insert into telemetry.ingest_log (first_ts, last_ts, reading_count)"
-                " select min(ts), max(ts), count(*) from unnest(%s::timestamptz[]) as ts"
-                " group by date_trunc('day', ts, 'UTC')",
-                ([key[0] for key in rows],),
+                "insert into telemetry.ingest_log (sensor_id, first_ts, last_ts, reading_count)"
+                " select sensor_id, min(ts), max(ts), count(*)"
+                " from unnest(%s::bigint[], %s::timestamptz[]) as r (sensor_id, ts)"
+                " group by sensor_id, date_trunc('day', ts, 'UTC')",
+                ([key[1] for key in rows], [key[0] for key in rows]),
             )
 
     def refresh(self) -> None:
