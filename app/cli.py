@@ -60,14 +60,13 @@ def group() -> None:
 def main() -> None:
     """Run the command line; turn expected failures into one line and exit status 1."""
     try:
-        group(standalone_mode=False)
+        status = group(standalone_mode=False)  # that of an Exit is returned, not raised
     except click.exceptions.Abort:
         sys.exit(130)
-    except click.exceptions.Exit as exc:
-        sys.exit(exc.exit_code)
     except click.ClickException as exc:
         exc.show()
         sys.exit(exc.exit_code)
     except CommandError as exc:
         click.echo(f"headwater: {exc}", err=True)
         sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
