@@ -245,6 +245,11 @@ def running(workers: int) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def pg_template(pg_server: Server) -> str:
     """A migrated database nobody connects to; cloning it takes a tenth of migrating."""
+    return make_template(pg_server)
+
+
+def make_template(pg_server: Server) -> str:
+    """Migrate a database, and give every role its password."""
     name = "headwater_template"
     password = f"password '{pg_server.password}'"
     pg_server.everywhere(f"create database {name}")
