@@ -190,6 +190,14 @@ class Unavailable(Problem):
     title = "Not possible right now, try again"
 
 
+class NodeUnavailable(Problem):
+    """A node of a distributed server can't be reached, and the request needs it; others go on."""
+
+    status = 503
+    slug = "node-unavailable"
+    title = "A server that holds part of the data can't be reached"
+
+
 class PartlyStored(Problem):
     """Some readings are stored, others not: a server of a distributed database is away."""
 

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException, SerializationException, Validatio
 from psycopg_pool import PoolTimeout
 
 from app import errors
+from app.db.away import node_away
 
 log = structlog.get_logger()
 
@@ -58,6 +59,13 @@ def to_problem(exc: Exception) -> errors.Problem:
             return kind(str(exc.detail) or kind.title, headers=dict(exc.headers or {}))
     if isinstance(exc, RecursionError):
         return errors.MalformedBody("The body is nested too deeply.")
+    away = node_away(exc)
+    if away is not None:
+        return errors.NodeUnavailable(
+            f"Node {away[0]}:{away[1]} of the database can't be reached, and this needs it; what lies "
+            "elsewhere is not affected. Try again.",
+            headers={"Retry-After": "5"},
+        )
     if isinstance(exc, psycopg.errors.QueryCanceled):
         return errors.Unavailable(
             "The query took too long; ask for a shorter span or a coarser rollup.",

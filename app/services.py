@@ -40,7 +40,7 @@ class Services:
         self.reads = Reads(self.settings, self.pool)
         self.keys = KeyRing(self.pool)
         self.catalogue = Catalogue(self.pool)
-        self.hub = Hub(self.pool)
+        self.hub = Hub(self.pool, self._by_node)
         self.bells = NodeBells(self.hub.ring)
         self.writer = Road(self.settings, self.bells.listen_on)
         self.probe = Probe(self.settings)
@@ -57,6 +57,9 @@ class Services:
             },
             polled=frozenset({"alert_raised"}),
         )
+
+    def _by_node(self, sensor_ids: list[int]) -> list[list[int]]:
+        return self.writer.by_node(sensor_ids)
 
     def _catalogue_changed(self) -> None:
         self.keys.clear()

@@ -6,6 +6,7 @@ connection of its own, so a lost server costs one round.
 """
 
 import asyncio
+import functools
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import psycopg
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from psycopg import AsyncConnection
+from psycopg.errors import Diagnostic
 from psycopg.types.json import Jsonb
 
 from app.db.pool import connect_direct
@@ -56,6 +58,7 @@ async def run_once(settings: Settings, job: Job) -> bool:
         variable="DIRECT_DATABASE_URL",
     )
     async with connection:
+        connection.add_notice_handler(functools.partial(_pass_on, job.name))
         cursor = await connection.execute(SQL["job_lock"], {"job": job.name})
         row = await cursor.fetchone()
         if row is None or not row[0]:
@@ -66,6 +69,14 @@ async def run_once(settings: Settings, job: Job) -> bool:
             if not connection.closed:
                 await connection.execute(SQL["job_unlock"], {"job": job.name})
     return True
+
+
+def _pass_on(job: str, notice: Diagnostic) -> None:
+    """A warning is what the database could not do this time."""
+    if notice.severity_nonlocalized == "WARNING":
+        log.warning(
+            "job_incomplete", job=job, error=notice.message_primary, detail=notice.message_detail
+        )
 
 
 async def beat(settings: Settings) -> None:

@@ -1,9 +1,10 @@
 """Throws away what has no further use: judged candidates, old replies, logs and outbox rows."""
 
 import structlog
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import LockNotAvailable
 
+from app.db.away import node_away
 from app.db.queries import queries
 
 SQL = queries("jobs")
@@ -13,15 +14,24 @@ CANDIDATE_BYTES = 64 * 1024 * 1024
 
 
 async def tidy(connection: AsyncConnection) -> None:
-    """One round. A table that is busy right now is left for the next."""
+    """One round. A table that is busy, or lies on a node that is away, is left for the next."""
     for name in ("reply_tidy", "outbox_tidy", "ingest_log_tidy"):
-        await connection.execute(SQL[name])
+        try:
+            await connection.execute(SQL[name])
+        except OperationalError as exc:
+            if connection.closed or node_away(exc) is None:
+                raise
+            log.warning("tidy_incomplete", table=name.removesuffix("_tidy"), error=str(exc).strip())
     cursor = await connection.execute(SQL["candidate_size"])
     row = await cursor.fetchone()
-    if row is not None and row[0] > CANDIDATE_BYTES:
+    if row is not None and (row[0] or 0) > CANDIDATE_BYTES:  # unknown while a node is away
         try:
             async with connection.transaction():
                 await connection.execute("set local lock_timeout = '200ms'")
                 await connection.execute(SQL["candidate_truncate"])
         except LockNotAvailable:
             log.info("candidates_busy")
+        except OperationalError as exc:
+            if connection.closed or node_away(exc) is None:
+                raise
+            log.warning("tidy_incomplete", table="candidate", error=str(exc).strip())

@@ -36,6 +36,7 @@ GROUP = 5_000_000
 PAST_DAYS = 54_787
 """How old an imported reading may be: 150 years."""
 LOCK_SECONDS = 10.0
+AWAY = "a server that must know of the sensors can't be reached; run the same command again later"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +164,8 @@ class Import:
             if number == 0:
                 await self._check_sensors(path, columns)
             batch, _ = await resolve(columns, self._catalogue, principal, self._settings, None)
+            if any(verdict.verdict == "unavailable" for verdict in columns.rejected):
+                raise CommandError(AWAY)
             batches.append(batch)
             rejected += len(columns.rejected)
             self.totals.rejected.update(
@@ -173,9 +176,11 @@ class Import:
     async def _check_sensors(self, path: Path, columns: Columns) -> None:
         """Before anything of the file is written: does the tenant have all of its sensors?"""
         wanted = [uid for uid in columns.sensors if is_uid(uid)]
-        found = await self._catalogue.sensors(
+        found, unclear = await self._catalogue.sensors(
             self._tenant_id, wanted, is_auto_register=self._options.is_create_sensors
         )
+        if unclear:
+            raise CommandError(AWAY)
         unknown = [uid for uid, sensor in zip(wanted, found, strict=True) if sensor is None]
         if unknown:
             more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""

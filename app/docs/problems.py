@@ -19,6 +19,7 @@ REMEDY: dict[str, str] = {
     "method-not-allowed": "See /docs for the methods of the path.",
     "not-acceptable": "Accept one of the formats that `detail` names.",
     "not-found": "Check the name; things of other tenants do not exist for you.",
+    "node-unavailable": "Send the same again after Retry-After seconds, or ask for other sensors.",
     "nothing-stored": "Look at `verdicts`: each says which field is wrong and why.",
     "partly-stored": "Send it all again after Retry-After seconds; what is stored will be a duplicate.",
     "query-refused": "Write one SELECT over the views of docs/sql.md, with the functions it lists.",

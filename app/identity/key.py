@@ -3,6 +3,7 @@
 The ring keeps who a key belongs to for a short while, so that a request costs no query; a change of
 any key or tenant clears it at once (channel `catalogue_changed`), the age limit covers a missed bell.
 Keys that nobody has are remembered for a moment, too: a wrong key must not cost a query each time.
+While the database can't be asked, nobody can revoke a key either: who was known stays known for a while.
 """
 
 import hashlib
@@ -11,8 +12,9 @@ import time
 from datetime import datetime
 
 import msgspec
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import class_row, dict_row
+from psycopg_pool import PoolTimeout
 
 from app.db.pool import Pool
 from app.db.queries import queries
@@ -20,6 +22,11 @@ from app.errors import CommandError, Forbidden, Unauthorized
 from app.identity.permission import Permission, Principal
 
 SQL = queries("identity")
+
+GRACE_SECONDS = 900.0
+"""How old what is known of a key may be while the database can't be asked."""
+ASK_AGAIN_SECONDS = 5.0
+"""How long it is not asked then."""
 
 
 def new_key() -> tuple[str, str, bytes]:
@@ -88,6 +95,7 @@ class KeyRing:
         self._max_age = max_age
         self._size = size
         self._known: dict[bytes, tuple[float, Principal | None]] = {}
+        self._away_until = 0.0
 
     def clear(self) -> None:
         """Forget everybody: a key or tenant has changed."""
@@ -100,22 +108,34 @@ class KeyRing:
         known = self._known
         hit = known.get(sha256)
         now = time.monotonic()
-        if hit is None or now - hit[0] > (self._max_age if hit[1] else 5.0):
+        is_known = hit is not None and hit[1] is not None and now - hit[0] < GRACE_SECONDS
+        is_old = hit is None or now - hit[0] > (self._max_age if hit[1] else 5.0)
+        if is_old and not (is_known and now < self._away_until):
             if len(known) >= self._size:
                 known.clear()
-            async with (
-                self._pool.connection() as connection,
-                connection.cursor(row_factory=class_row(KeyRow)) as cursor,
-            ):
-                await cursor.execute(SQL["principal_by_digest"], {"secret_sha256": sha256})
-                row = await cursor.fetchone()
-            hit = (now, row.principal() if row else None)
-            known[sha256] = hit
+            try:
+                hit = (now, await self._find(sha256))
+            except (OperationalError, PoolTimeout):
+                if not is_known:
+                    raise
+                self._away_until = time.monotonic() + ASK_AGAIN_SECONDS
+            else:
+                known[sha256] = hit
+        assert hit is not None
         if hit[1] is None:
             raise Unauthorized(
                 "The key is unknown, revoked or expired; create one with `headwater key create`."
             )
         return hit[1]
+
+    async def _find(self, sha256: bytes) -> Principal | None:
+        async with (
+            self._pool.connection() as connection,
+            connection.cursor(row_factory=class_row(KeyRow)) as cursor,
+        ):
+            await cursor.execute(SQL["principal_by_digest"], {"secret_sha256": sha256})
+            row = await cursor.fetchone()
+            return row.principal() if row else None
 
 
 class KeyRow(msgspec.Struct, frozen=True):

@@ -8,14 +8,17 @@ import time
 import unicodedata
 
 import msgspec
-from psycopg import AsyncConnection
+import structlog
+from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import class_row
+from psycopg_pool import PoolTimeout
 
 from app.db.pool import Pool
 from app.db.queries import queries
 from app.ingest.columns import Channel
 
 SQL = queries("ingest")
+log = structlog.get_logger()
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -111,8 +114,12 @@ class Catalogue:
 
     async def sensors(
         self, tenant_id: int, uids: list[str], *, is_auto_register: bool
-    ) -> list[Sensor | None]:
-        """The sensor of each uid; None where the tenant has no such sensor."""
+    ) -> tuple[list[Sensor | None], frozenset[str]]:
+        """The sensor of each uid, None where the tenant has none; uids of which nobody could tell.
+
+        New sensors need every node of a distributed server; those that are known need none. Raises
+        what the database says where it could tell of no uid at all.
+        """
         if len(self._memory.sensors) + len(self._memory.unknown) > self._size:
             self._memory = Memory()
         memory = self._memory
@@ -124,9 +131,18 @@ class Catalogue:
             and (is_auto_register or now - memory.unknown.get((tenant_id, uid), -60.0) > 5.0)
             and is_uid(uid)
         ]
+        unclear: frozenset[str] = frozenset()
         if missing:
-            await self._look_up(memory, tenant_id, missing, is_auto_register)
-        return [memory.sensors.get((tenant_id, uid)) for uid in uids]
+            try:
+                await self._look_up(memory, tenant_id, missing, is_auto_register)
+            except (OperationalError, PoolTimeout) as exc:
+                unclear = frozenset(
+                    uid for uid in missing if (tenant_id, uid) not in memory.sensors
+                )
+                if unclear.issuperset(uids):
+                    raise
+                log.warning("sensors_unclear", count=len(unclear), error=str(exc).strip())
+        return [memory.sensors.get((tenant_id, uid)) for uid in uids], unclear
 
     async def _look_up(
         self, memory: Memory, tenant_id: int, uids: list[str], is_auto_register: bool
@@ -134,6 +150,7 @@ class Catalogue:
         now = time.monotonic()
         async with self._pool.connection() as connection:
             found = await sensors_by_uid(connection, tenant_id=tenant_id, uids=uids)
+            _remember(memory, tenant_id, found)
             if is_auto_register and len(found) < len(uids):
                 known = {sensor.uid for sensor in found}
                 new = [uid for uid in uids if uid not in known]
@@ -142,9 +159,13 @@ class Catalogue:
                 )
                 found += await sensors_by_uid(connection, tenant_id=tenant_id, uids=new)
         memory.unknown.update(((tenant_id, uid), now) for uid in uids)
-        for sensor in found:
-            memory.sensors[tenant_id, sensor.uid] = sensor
-            memory.unknown.pop((tenant_id, sensor.uid), None)
+        _remember(memory, tenant_id, found)
+
+
+def _remember(memory: Memory, tenant_id: int, found: list[Sensor]) -> None:
+    for sensor in found:
+        memory.sensors[tenant_id, sensor.uid] = sensor
+        memory.unknown.pop((tenant_id, sensor.uid), None)
 
 
 def is_uid(text: str) -> bool:

@@ -32,7 +32,7 @@ class Columns:
     index: NDArray[np.int64]
     """Position in the request, for the verdicts."""
     rejected: list[Verdict] = field(default_factory=list)
-    """Readings that were no readings."""
+    """Readings that were no readings, or can't be taken right now."""
     sensor_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """The database's id of each of `sensors`, once resolved; 0 where refused."""
 
@@ -55,13 +55,16 @@ class Columns:
             self.keep(~mask)
 
     def reject_numbers(
-        self, numbers: NDArray[np.int32], refused: Mapping[int, tuple[str, str]]
+        self,
+        numbers: NDArray[np.int32],
+        refused: Mapping[int, tuple[str, str]],
+        verdict: str = "rejected",
     ) -> None:
         """Drop the readings whose sensor_no or channel_no (`numbers`) has a (field, reason)."""
         if refused:
             mask = np.isin(numbers, list(refused))
             self.rejected.extend(
-                Verdict(i, "rejected", *refused[number])
+                Verdict(i, verdict, *refused[number])
                 for i, number in zip(self.index[mask].tolist(), numbers[mask].tolist(), strict=True)
             )
             self.keep(~mask)

@@ -14,11 +14,15 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
+from app.db.away import node_away
 from app.db.pool import connect
 from app.ingest.batch import Batch, join
 from app.ingest.shard import Target
 
 log = structlog.get_logger()
+
+REPAIR_SECONDS = 5.0
+"""Pause between attempts while some other node's shards can't be repaired."""
 
 
 class LatestKeeper:
@@ -35,6 +39,7 @@ class LatestKeeper:
         self._flushed = asyncio.Condition()
         self._notes = 0
         self._written = 0
+        self._is_away = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -61,9 +66,12 @@ class LatestKeeper:
             self._wake.set()
 
     async def flush(self, *, patience: float = 2) -> None:
-        """Wait until everything noted so far is written; give up silently after `patience` seconds."""
+        """Wait until everything noted so far is written; give up silently after `patience` seconds.
+
+        A server that is away is not waited for.
+        """
         target = self._notes
-        if self._written >= target:
+        if self._written >= target or self._is_away:
             return
         self._hurry.set()
         try:
@@ -81,8 +89,10 @@ class LatestKeeper:
                     settings={"synchronous_commit": "off"},
                 )
             except (psycopg.Error, OSError):
+                self._is_away = True
                 await asyncio.sleep(1.0)
                 continue
+            self._is_away = False
             try:
                 async with connection:
                     self._is_repair_due = True
@@ -97,6 +107,7 @@ class LatestKeeper:
                         # a fifth of the time at most, however many datastreams there are
                         await self._pause(max(self._interval, 4 * (time.monotonic() - began)))
             except (psycopg.Error, OSError) as exc:
+                self._is_away = node_away(exc) is not None
                 log.warning("latest_lost_connection", error=str(exc).strip())
                 await asyncio.sleep(0.5)
 
@@ -112,9 +123,16 @@ class LatestKeeper:
     async def _repair(self, connection: AsyncConnection) -> None:
         if self._is_repair_due:
             self._is_repair_due = False
-            async with connection.transaction():
-                for target in self._targets.values():
-                    await connection.execute(target.sql["latest_repair"])
+            try:
+                async with connection.transaction():
+                    for target in self._targets.values():
+                        await connection.execute(target.sql["latest_repair"])
+            except psycopg.OperationalError as exc:
+                if connection.closed or node_away(exc) is None:
+                    raise
+                log.warning("latest_repair_incomplete", error=str(exc).strip())
+                self._is_repair_due = True
+                asyncio.get_running_loop().call_later(REPAIR_SECONDS, self._wake.set)
 
     async def _put(self, connection: AsyncConnection) -> None:
         self._wake.clear()

@@ -16,6 +16,7 @@ from app.settings import Settings
 NOT_EVALUATED, FAIL = 2, 4
 SMALLEST, LARGEST = 1e-120, 1e120
 """Magnitudes whose squares, and sums of them, a double can hold: rollups keep both."""
+UNCLEAR = "is not known yet, and a server that must be asked is away; send the reading again"
 CLOCK_WINDOW = f"/problems/{ClockWindow.slug}"
 
 
@@ -94,7 +95,7 @@ async def _resolve_sensors(
 ) -> NDArray[np.int32] | None:
     """The line of `bands` of each of the columns' sensors, shape (sensors,)."""
     assert principal.tenant_id is not None
-    sensors = await catalogue.sensors(
+    sensors, unclear = await catalogue.sensors(
         principal.tenant_id,
         columns.sensors,
         is_auto_register=principal.is_auto_register and principal.sensor_ids is None,
@@ -102,8 +103,12 @@ async def _resolve_sensors(
     columns.sensor_ids = np.zeros(len(sensors), dtype=np.int64)
     line = None if bands is None else np.zeros(len(sensors), dtype=np.int32)
     refused: dict[int, tuple[str, str]] = {}
+    away: dict[int, tuple[str, str]] = {}
     for number, sensor in enumerate(sensors):
         uid = columns.sensors[number]
+        if uid in unclear:
+            away[number] = ("sensor", f"{uid!r} {UNCLEAR}")
+            continue
         if not is_uid(uid):
             reason = f"{uid[:60]!r} is no uid: 1 to 128 characters without NUL"
         elif sensor is None:
@@ -119,6 +124,7 @@ async def _resolve_sensors(
             continue
         refused[number] = ("sensor", reason)
     columns.reject_numbers(columns.sensor_no, refused)
+    columns.reject_numbers(columns.sensor_no, away, "unavailable")
     return line
 
 

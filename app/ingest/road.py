@@ -2,7 +2,8 @@
 
 On one server there is one writer. On a distributed server each worker has one of its own: a batch is
 cut by node and every part is written straight to the shards there, in one transaction that needs no
-other node. INGEST_ROAD=coordinator sends everything through the coordinator instead.
+other node. INGEST_ROAD=coordinator sends the same parts through the coordinator instead, so that there,
+too, a node that is away costs its own readings only.
 
 Invariants
 - A part that can't be written costs its own readings only: their verdict is AWAY, others are stored.
@@ -40,6 +41,7 @@ MOVING = "HW423"
 """SQLSTATE of a shard that takes no readings because it is being moved."""
 PATIENCE_SECONDS = 15.0
 PAUSE_SECONDS = 0.25
+LOOK_AGAIN_SECONDS = 5.0
 
 
 class Road:
@@ -52,11 +54,25 @@ class Road:
         self._on_nodes = on_nodes
         self._map: ShardMap | None = None
         self._is_known = False
+        self._look_at = 0.0
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._near: Writer | None = None
         self._far: dict[Node, Writer] = {}
         self.bands = BandKeeper()
+
+    @property
+    def places(self) -> ShardMap | None:
+        """Where shards are, as far as it is known; None on one server."""
+        return self._map
+
+    def by_node(self, sensor_ids: list[int]) -> list[list[int]]:
+        """The sensors, node by node."""
+        return [sensor_ids] if self._map is None else self._map.by_node(sensor_ids)
+
+    @property
+    def _is_direct(self) -> bool:
+        return self._settings.ingest_road != "coordinator"
 
     @property
     def queued_readings(self) -> int:
@@ -139,7 +155,7 @@ class Road:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             node = places.nodes[places.node_of[group[0]]]
-            batch.group = group
+            batch.group = group if self._is_direct else None
             try:
                 return await self._far[node].submit(batch)
             except psycopg.Error as exc:
@@ -160,9 +176,9 @@ class Road:
 
     async def _places(self) -> ShardMap | None:
         """Where shards are; None: everything goes through the server that is configured."""
-        if not self._is_known:
+        if not self._is_known and time.monotonic() >= self._look_at:
             async with self._lock:
-                if not self._is_known:
+                if not self._is_known and time.monotonic() >= self._look_at:
                     await self._learn()
         return self._map
 
@@ -178,6 +194,7 @@ class Road:
                 places = await read_places(connection) if row and row[0] else None
         except (psycopg.Error, OSError) as exc:
             if self._map is not None:  # workers go on without the coordinator
+                self._look_at = time.monotonic() + LOOK_AGAIN_SECONDS
                 return
             log.warning("road_unknown", error=str(exc).strip())
             raise Unavailable(
@@ -185,21 +202,23 @@ class Road:
                 headers={"Retry-After": "2"},
             ) from None
         self._is_known = True
-        if places is None or self._settings.ingest_road == "coordinator":
+        url = self._settings.ingest_database_url
+        if places is None:
             if self._near is None:
-                target = Target(rings=places is not None)
-                self._near = self._writer(self._settings.ingest_database_url, {0: target})
+                self._near = self._writer(url, {0: Target()})
             return
         self._map = ShardMap(places)
         for node in self._map.nodes:
-            targets = self._map.targets(node)
+            targets = self._map.targets(node) if self._is_direct else {0: Target(rings=True)}
             if node in self._far:
                 self._far[node].aim(targets)
             else:
-                url = address_of(self._settings.ingest_database_url, node)
-                self._far[node] = self._writer(url, targets)
+                way = address_of(url, node) if self._is_direct else url
+                self._far[node] = self._writer(way, targets)
         for node in self._far.keys() - set(self._map.nodes):
             await self._far.pop(node).stop()
+        if not self._is_direct:
+            return
         direct = self._settings.direct_database_url
         self._on_nodes([address_of(direct, node) for node in self._map.nodes])
 

@@ -99,8 +99,8 @@ def partly_stored(result: Reply) -> Problem:
     """The problem that answers a request of which a part could not be written."""
     return PartlyStored(
         f"{result.unavailable} of {result.sent} readings could not be stored, because the server that "
-        "holds their sensors can't be reached; the others are. Send all of them again later: what is "
-        "stored will be a duplicate.",
+        "holds their sensors, or must know of them, can't be reached; the others are. "
+        "Send all of them again later: what is stored will be a duplicate.",
         headers={"Retry-After": "5"},
         **msgspec.to_builtins(result),
     )

@@ -49,6 +49,25 @@ class ShardMap:
         found = np.searchsorted(self._begins, hash_of(sensor_id), side="right") - 1
         return found.astype(np.int32)
 
+    def on_node(self, sensor_ids: list[int], host: str, port: int) -> list[int]:
+        """Those of the sensors that lie on a node."""
+        return [
+            number
+            for number, node in zip(sensor_ids, self._nodes_of(sensor_ids), strict=True)
+            if (node.host, node.port) == (host, port)
+        ]
+
+    def by_node(self, sensor_ids: list[int]) -> list[list[int]]:
+        """The sensors, node by node."""
+        found: dict[Node, list[int]] = {}
+        for number, node in zip(sensor_ids, self._nodes_of(sensor_ids), strict=True):
+            found.setdefault(node, []).append(number)
+        return list(found.values())
+
+    def _nodes_of(self, sensor_ids: list[int]) -> list[Node]:
+        group = self.group_of(np.array(sensor_ids, dtype=np.int64))
+        return [self.nodes[position] for position in self.node_of[group]]
+
     def targets(self, node: Node) -> dict[int, Target]:
         """The targets on a node by position in `groups`."""
         return {

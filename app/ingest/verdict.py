@@ -68,9 +68,11 @@ def reply(
     """Sum up.
 
     codes, index: shape (n,), verdict and position of each reading that reached the writer;
-    rejected: those that did not. Minimal replies list nothing but rejections and conflicts.
+    rejected: those that did not, the unavailable ones of sensors that nobody could ask for included.
+    Minimal replies list nothing but rejections and conflicts.
     """
     count = np.bincount(codes, minlength=6)
+    n_unknown = sum(one.verdict == "unavailable" for one in rejected)
     verdicts = list(rejected)
     wanted = codes >= Code.CONFLICT if is_minimal else codes != Code.STORED
     where = np.flatnonzero(wanted)
@@ -87,7 +89,7 @@ def reply(
         duplicate=int(count[Code.DUPLICATE]),
         conflict=int(count[Code.CONFLICT]),
         late=int(count[Code.LATE]),
-        rejected=len(rejected),
-        unavailable=int(count[Code.AWAY]) or msgspec.UNSET,
+        rejected=len(rejected) - n_unknown,
+        unavailable=int(count[Code.AWAY]) + n_unknown or msgspec.UNSET,
         verdicts=verdicts,
     )

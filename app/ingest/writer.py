@@ -20,6 +20,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
+from app.db.away import node_away
 from app.errors import Unavailable
 from app.ingest.band import BandKeeper
 from app.ingest.batch import Batch, join
@@ -200,6 +201,9 @@ class Writer:
         log.warning("writer_group_failed", sqlstate=cause.sqlstate, error=str(cause).strip())
         if _is_lost(link.connection, cause):
             raise psycopg.OperationalError(str(cause).strip()) from cause
+        if node_away(cause):  # behind the server, which holds all of the group
+            _fail(group, _away())
+            return
         if isinstance(cause, psycopg.OperationalError) and not isinstance(
             cause, psycopg.errors.DeadlockDetected
         ):
@@ -212,7 +216,8 @@ class Writer:
             except psycopg.Error as exc:
                 if _is_lost(link.connection, exc):
                     raise psycopg.OperationalError(str(exc).strip()) from exc
-                _fail([submission], _busy() if isinstance(exc, psycopg.OperationalError) else exc)
+                is_passing = node_away(exc) or isinstance(exc, psycopg.OperationalError)
+                _fail([submission], _busy() if is_passing else exc)
                 continue
             self._resolve([submission], submission.batch, codes)
 

@@ -1,25 +1,34 @@
 """An alert's change as live clients get it, and the statements that read it from the outbox."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import class_row, scalar_row
 
+from app.db.away import node_away
 from app.db.queries import queries
 
 SQL = queries("live")
 
 
-class OutboxEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the outbox with the alert as it is now."""
+class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the outbox."""
 
     outbox_id: int
     kind: str
     tenant_id: int
+    sensor_id: int
+    episode_id: int
     ts: datetime
     value: float
     created_at: datetime
+
+
+class AlertNow(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert as it is now."""
+
     alert_id: int
     tenant: str
     sensor: str
@@ -42,24 +51,53 @@ class OutboxEvent(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None
 
 
-ABOUT_THE_EVENT = frozenset({"outbox_id", "kind", "tenant_id", "ts", "value", "created_at"})
-ABOUT_THE_ALERT = tuple(
-    name for name in OutboxEvent.__struct_fields__ if name not in ABOUT_THE_EVENT
-)
+class OutboxEvent(AlertNow, frozen=True, kw_only=True):
+    """One row of the outbox with the alert as it is now."""
+
+    outbox_id: int
+    kind: str
+    tenant_id: int
+    ts: datetime
+    value: float
+    created_at: datetime
 
 
-async def outbox_events(
-    connection: AsyncConnection,
-    *,
-    after: int,
-    gaps: list[int],
-    tenant_id: int | None,
-    count: int,
-) -> list[OutboxEvent]:
-    """Events after an identifier, and those of `gaps` that are there by now."""
-    async with connection.cursor(row_factory=class_row(OutboxEvent)) as cursor:
+ABOUT_THE_ALERT = AlertNow.__struct_fields__
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Events in order."""
+
+    events: list[OutboxEvent]
+    unread: list[int]
+    """Identifiers of those that lie on a node that is away."""
+    last: int | None
+    """The last identifier looked at; None: there was none."""
+    is_full: bool
+    """There may be more."""
+
+
+Apart = Callable[[list[int]], list[list[int]]]
+"""Sensors, node by node."""
+
+
+async def outbox_page(
+    connection: AsyncConnection, *, after: int, gaps: list[int], tenant_id: int | None, count: int
+) -> list[OutboxRow]:
+    """Rows after an identifier, and those of `gaps` that are there by now."""
+    async with connection.cursor(row_factory=class_row(OutboxRow)) as cursor:
         args = {"after": after, "gaps": gaps, "tenant_id": tenant_id, "count": count}
-        await cursor.execute(SQL["outbox_events"], args)
+        await cursor.execute(SQL["outbox_page"], args)
+        return await cursor.fetchall()
+
+
+async def outbox_alerts(
+    connection: AsyncConnection, *, sensor_ids: list[int], episode_ids: list[int]
+) -> list[AlertNow]:
+    """These alerts of these sensors; of a distributed server only their shards are asked."""
+    async with connection.cursor(row_factory=class_row(AlertNow)) as cursor:
+        args = {"sensor_ids": sensor_ids, "episode_ids": episode_ids}
+        await cursor.execute(SQL["outbox_alerts"], args, prepare=False)
         return await cursor.fetchall()
 
 
@@ -68,6 +106,75 @@ async def outbox_collect(connection: AsyncConnection) -> int:
     async with connection.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(SQL["outbox_collect"])
         return int(await cursor.fetchone() or 0)
+
+
+async def outbox_collect_living(connection: AsyncConnection) -> int:
+    """The same from the nodes that can be reached, which is slower."""
+    async with connection.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(SQL["outbox_collect_living"])
+        return int(await cursor.fetchone() or 0)
+
+
+async def read_events(
+    connection: AsyncConnection,
+    *,
+    after: int,
+    gaps: list[int],
+    tenant_id: int | None,
+    count: int,
+    apart: Apart | None = None,
+) -> Page:
+    """Events after an identifier, and those of `gaps` that are there by now.
+
+    With `apart`, what lies on a node that is away is left out instead of raised.
+    """
+    rows = await outbox_page(connection, after=after, gaps=gaps, tenant_id=tenant_id, count=count)
+    sensor_ids = list(dict.fromkeys(row.sensor_id for row in rows))
+    unread: set[int] = set()
+    alerts: dict[int, AlertNow] = {}
+    if rows:
+        try:
+            alerts = await _alerts(connection, rows, sensor_ids)
+        except OperationalError as exc:
+            if apart is None or connection.closed or node_away(exc) is None:
+                raise
+            for part in apart(sensor_ids):
+                try:
+                    alerts |= await _alerts(connection, rows, part)
+                except OperationalError as one:
+                    if connection.closed or node_away(one) is None:
+                        raise
+                    unread.update(part)
+    return Page(
+        events=[_event(row, alerts[row.episode_id]) for row in rows if row.episode_id in alerts],
+        unread=[row.outbox_id for row in rows if row.sensor_id in unread],
+        last=rows[-1].outbox_id if rows else None,
+        is_full=len(rows) == count,
+    )
+
+
+async def _alerts(
+    connection: AsyncConnection, rows: list[OutboxRow], sensor_ids: list[int]
+) -> dict[int, AlertNow]:
+    wanted = set(sensor_ids)
+    found = await outbox_alerts(
+        connection,
+        sensor_ids=sensor_ids,
+        episode_ids=[row.episode_id for row in rows if row.sensor_id in wanted],
+    )
+    return {alert.alert_id: alert for alert in found}
+
+
+def _event(row: OutboxRow, alert: AlertNow) -> OutboxEvent:
+    return OutboxEvent(
+        outbox_id=row.outbox_id,
+        kind=row.kind,
+        tenant_id=row.tenant_id,
+        ts=row.ts,
+        value=row.value,
+        created_at=row.created_at,
+        **msgspec.structs.asdict(alert),
+    )
 
 
 async def outbox_newest(connection: AsyncConnection) -> int:

@@ -7,6 +7,9 @@ old that its transaction can only have been rolled back. So nothing is skipped o
 whatever the order of commits.
 
 A subscriber has a bounded queue. Who reads too slowly is dropped and told so; nobody waits for him.
+While a node of a distributed server is away, the others' events are told all the same; those of its own
+that had come before are gaps until it is back.
+
 While nobody listens the hub reads nothing. It has a connection of its own, because the pool may be
 busy with long reads, and makes a new one after a failure.
 """
@@ -24,12 +27,14 @@ import structlog
 
 from app.db.pool import Connection, Pool, connect
 from app.live.event import (
+    Apart,
     OutboxEvent,
     message,
     outbox_collect,
-    outbox_events,
+    outbox_collect_living,
     outbox_known,
     outbox_newest,
+    read_events,
 )
 from app.ops.metrics import ALERT_EVENTS, LIVE_DROPPED, LIVE_SECONDS, LIVE_SUBSCRIBERS
 
@@ -44,6 +49,8 @@ FRESH_GAP_SECONDS = 10.0
 GAP_COUNT = 10_000
 RETRY_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0
+PARTIAL_SECONDS = 15.0
+"""How long a node that was away is not waited for."""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +115,10 @@ class Subscription:
 class Hub:
     """Reads the outbox when the bell rings and hands it out. `ring` never blocks."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, apart: Apart = lambda sensor_ids: [sensor_ids]) -> None:
         self._pool = pool
+        self._apart = apart
+        self._partial_until = 0.0
         self._bell = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._subscriptions: set[Subscription] = set()
@@ -173,19 +182,20 @@ class Hub:
         after = since
         while True:
             async with self._pool.connection() as connection:
-                events = await outbox_events(
+                page = await read_events(
                     connection,
                     after=after,
                     gaps=[],
                     tenant_id=wanted.tenant_id,
                     count=PAGE_EVENTS,
                 )
-            for event in events:
+            for event in page.events:
                 after = event.outbox_id
                 if wanted.takes(event):
                     yield Delivery(after, after, message(event, resume=after))
-            if len(events) < PAGE_EVENTS:
+            if page.last is None or not page.is_full:
                 return
+            after = page.last
 
     async def _run(self) -> None:
         while True:
@@ -205,22 +215,31 @@ class Hub:
             self._mark = None
             self._gaps.clear()
             return
-        await outbox_collect(await self._line())
+        is_partial = time.monotonic() < self._partial_until
+        try:
+            collect = outbox_collect_living if is_partial else outbox_collect
+            await collect(await self._line())
+        except psycopg.OperationalError:
+            self._partial_until = time.monotonic() + PARTIAL_SECONDS
+            raise
         if self._mark is None:
             await self._set_mark()
         is_more = True
         while is_more:
             assert self._mark is not None
-            events = await outbox_events(
+            page = await read_events(
                 await self._line(),
                 after=self._mark,
                 gaps=list(self._gaps),
                 tenant_id=None,
                 count=PAGE_EVENTS,
+                apart=self._apart,
             )
-            is_more = len(events) == PAGE_EVENTS
-            self._account_for(event.outbox_id for event in events)
-            self._hand_out(events)
+            is_more = page.is_full
+            self._account_for(event.outbox_id for event in page.events)
+            self._account_for(page.unread)
+            self._gaps |= dict.fromkeys(page.unread, time.monotonic())
+            self._hand_out(page.events)
 
     def _account_for(self, numbers: Iterable[int]) -> None:
         """Move the mark; what is missing below it is a gap."""

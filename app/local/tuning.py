@@ -108,6 +108,7 @@ def _of_a_node(workers: int, cores: int) -> dict[str, str]:
         "citus.local_hostname": HOST,
         "citus.node_conninfo": "sslmode=disable",  # loopback only
         "citus.node_connection_timeout": "5s",  # a dead worker fails quickly
+        "citus.recover_2pc_interval": "10s",  # what a death left prepared keeps others waiting
         "citus.max_cached_conns_per_worker": "4",  # a connection for each shard of a worker
         "citus.propagate_set_commands": "local",  # row-level security reads such settings
         "citus.override_table_visibility": "off",  # shards are worked on by name

@@ -16,6 +16,7 @@ from psycopg.rows import class_row
 from app.db.pool import Connection
 from app.db.queries import queries
 from app.errors import NotFound
+from app.read.away import naming_sensors
 from app.read.lookup import metric_ids, sensor_ids, site_ids
 from app.read.parameter import (
     Cursor,
@@ -128,7 +129,8 @@ async def get_latest(
             count=limit + 1,
         )
 
-    rows = await services.reads.run(page, is_fresh=wants_fresh(request))
+    async with naming_sensors(services, request.user, tenant, words(sensor)):
+        rows = await services.reads.run(page, is_fresh=wants_fresh(request))
     is_more = len(rows) > limit
     del rows[limit:]
     return LatestPage(
@@ -180,6 +182,7 @@ async def get_sensors_latest(
             raise NotFound(f"sensor_id: {sensor_id[:128]!r} has not sent a reading yet.")
         return rows
 
-    rows = await services.reads.run(page, is_fresh=wants_fresh(request))
+    async with naming_sensors(services, request.user, tenant, [sensor_id]):
+        rows = await services.reads.run(page, is_fresh=wants_fresh(request))
     values = {FLAT_NAMES.get(row.metric, row.metric): row.value for row in rows}
     return {"sensor_id": sensor_id, "timestamp": max(row.ts for row in rows), **values}

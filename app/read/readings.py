@@ -19,6 +19,7 @@ from litestar.response import Stream
 from app.archive.read import readings_anywhere
 from app.db.pool import Connection
 from app.errors import BadRequest
+from app.read.away import naming_sensors
 from app.read.format import (
     CSV,
     JSON,
@@ -252,17 +253,18 @@ async def get_readings(
                 )
         return selection
 
-    question = Question(
-        selection=await services.reads.run(resolve, is_fresh=wants_fresh(request)),
-        resolution=used,
-        fill=fill,
-        from_ts=lower,
-        to_ts=upper,
-        limit=limit,
-        after=after,
-        is_fresh=wants_fresh(request),
-    )
-    return await answer(request, services, question, media_type)
+    async with naming_sensors(services, request.user, tenant, words(sensor)):
+        question = Question(
+            selection=await services.reads.run(resolve, is_fresh=wants_fresh(request)),
+            resolution=used,
+            fill=fill,
+            from_ts=lower,
+            to_ts=upper,
+            limit=limit,
+            after=after,
+            is_fresh=wants_fresh(request),
+        )
+        return await answer(request, services, question, media_type)
 
 
 async def answer(

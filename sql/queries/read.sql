@@ -152,16 +152,19 @@ from (
         '1m' as resolution, b.sensor_id, b.metric_id, b.bucket, b.n, b.value_avg, b.value_min,
         b.value_max, b.value_first, b.value_last, b.n_suspect, b.n_fail
     from analytics.reading_1m as b
+    where %(sensor_ids)s::bigint[] is null or b.sensor_id = any(%(sensor_ids)s::bigint[])
     union all
     select
         '1h', b.sensor_id, b.metric_id, b.bucket, b.n, b.value_avg, b.value_min, b.value_max,
         b.value_first, b.value_last, b.n_suspect, b.n_fail
     from analytics.reading_1h as b
+    where %(sensor_ids)s::bigint[] is null or b.sensor_id = any(%(sensor_ids)s::bigint[])
     union all
     select
         '1d', b.sensor_id, b.metric_id, b.bucket, b.n, b.value_avg, b.value_min, b.value_max,
         b.value_first, b.value_last, b.n_suspect, b.n_fail
     from analytics.reading_1d as b
+    where %(sensor_ids)s::bigint[] is null or b.sensor_id = any(%(sensor_ids)s::bigint[])
 ) as r
 join telemetry.sensor as s on s.sensor_id = r.sensor_id
 join telemetry.metric as m on m.metric_id = r.metric_id
@@ -197,16 +200,19 @@ with found as materialized (
             '1m' as resolution, b.sensor_id, b.metric_id, b.bucket, b.n, b.value_avg, b.value_min,
             b.value_max, b.value_first, b.value_last, b.n_suspect, b.n_fail
         from analytics.reading_1m as b
+        where %(sensor_ids)s::bigint[] is null or b.sensor_id = any(%(sensor_ids)s::bigint[])
         union all
         select
             '1h', b.sensor_id, b.metric_id, b.bucket, b.n, b.value_avg, b.value_min, b.value_max,
             b.value_first, b.value_last, b.n_suspect, b.n_fail
         from analytics.reading_1h as b
+        where %(sensor_ids)s::bigint[] is null or b.sensor_id = any(%(sensor_ids)s::bigint[])
         union all
         select
             '1d', b.sensor_id, b.metric_id, b.bucket, b.n, b.value_avg, b.value_min, b.value_max,
             b.value_first, b.value_last, b.n_suspect, b.n_fail
         from analytics.reading_1d as b
+        where %(sensor_ids)s::bigint[] is null or b.sensor_id = any(%(sensor_ids)s::bigint[])
     ) as r
     join telemetry.sensor as s on s.sensor_id = r.sensor_id
     join telemetry.metric as m on m.metric_id = r.metric_id

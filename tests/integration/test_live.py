@@ -27,10 +27,10 @@ class Outbox:
     def __init__(self, database: Database, hub: Hub) -> None:
         self.database = database
         self.hub = hub
-        self.tenant_id, self.episode_id = self._episode("one")
+        self.tenant_id, self.sensor_id, self.episode_id = self._episode("one")
         database.execute("select alert.collect()")  # that it was raised is told before we listen
 
-    def _episode(self, slug: str) -> tuple[int, int]:
+    def _episode(self, slug: str) -> tuple[int, int, int]:
         found = self.database.execute(
             f"""
             with t as (
@@ -45,18 +45,20 @@ class Outbox:
             )
             select tenant_id, sensor_id, 1, 'warning', 'high', 'open', 8, now(), now(), now(), 9, 1
             from s
-            returning tenant_id, episode_id
+            returning tenant_id, sensor_id, episode_id
             """
         )
-        tenant_id, episode_id = found[0]
-        assert isinstance(tenant_id, int) and isinstance(episode_id, int)
-        return tenant_id, episode_id
+        tenant_id, sensor_id, episode_id = found[0]
+        assert isinstance(tenant_id, int) and isinstance(sensor_id, int)
+        assert isinstance(episode_id, int)
+        return tenant_id, sensor_id, episode_id
 
     def insert(self, connection: psycopg.Connection | None = None, kind: str = "raised") -> int:
         """An event; committed at once unless a connection is given."""
         statement = (
             "insert into alert.outbox (tenant_id, sensor_id, episode_id, kind, severity, ts, value)"
-            f" values ({self.tenant_id}, 0, {self.episode_id}, '{kind}', 'warning', now(), 9)"
+            f" values ({self.tenant_id}, {self.sensor_id}, {self.episode_id}, '{kind}', 'warning',"
+            " now(), 9)"
             " returning outbox_id"
         )
         if connection is None:
@@ -144,8 +146,8 @@ async def test_more_events_than_a_page_come_all_and_in_order(database: Database)
     ):
         database.execute(
             "insert into alert.outbox (tenant_id, sensor_id, episode_id, kind, severity, ts, value)"
-            f" select {outbox.tenant_id}, 0, {outbox.episode_id}, 'raised', 'warning', now(), n"
-            " from generate_series(1, 2500) as n"
+            f" select {outbox.tenant_id}, {outbox.sensor_id}, {outbox.episode_id}, 'raised',"
+            " 'warning', now(), n from generate_series(1, 2500) as n"
         )
         found = await told(outbox.hub, subscription, seconds=1)
         assert len(found) == 2500 and found == sorted(set(found))
@@ -341,10 +343,14 @@ def test_a_reader_that_sleeps_is_closed_with_1013(serve: Callable[..., Api]) -> 
     with websockets.sync.client.connect(url, max_queue=1) as asleep, listening(tenant) as awake:
         tenant.post([row(8.5)])
         event = received(awake)
+        episode_id = event["alert"]["alert_id"]
+        ((sensor_id,),) = api.sql(
+            "select sensor_id from alert.episode where episode_id = %s", episode_id
+        )
         api.sql(
             "insert into alert.outbox (tenant_id, sensor_id, episode_id, kind, severity, ts, value)"
-            " select %s, 0, %s, 'raised', 'warning', now(), n from generate_series(1, 30000) as n",
-            *(tenant.tenant_id, event["alert"]["alert_id"]),
+            " select %s, %s, %s, 'raised', 'warning', now(), n from generate_series(1, 30000) as n",
+            *(tenant.tenant_id, sensor_id, episode_id),
         )
         api.sql("notify alert_raised")
         with pytest.raises(ConnectionClosed) as closed:

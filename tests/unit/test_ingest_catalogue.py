@@ -53,7 +53,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Pool:
 
 
 async def look_up(catalogue: Catalogue, *uids: str) -> list[int | None]:
-    found = await catalogue.sensors(1, list(uids), is_auto_register=False)
+    found, _ = await catalogue.sensors(1, list(uids), is_auto_register=False)
     return [None if item is None else item.sensor_id for item in found]
 
 

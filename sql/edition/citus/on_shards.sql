@@ -1,8 +1,8 @@
 -- Runs what was made on shards, on the shards. Each shard's part is a transaction of its own, so only what
 -- may be done twice is done this way.
 
-create or replace function ops.on_shards(p_command text, p_shard_id bigint default null)
-returns setof text
+create or replace function ops.ask_shards(p_command text, p_shard_id bigint default null)
+returns table (node text, is_done boolean, result text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -10,7 +10,6 @@ declare
     v_hosts text[];
     v_ports integer[];
     v_commands text[];
-    v_answer record;
 begin
     select
         array_agg(d.nodename order by s.shardid),
@@ -23,17 +22,55 @@ begin
     where s.logicalrelid = 'telemetry.reading'::regclass
         and (p_shard_id is null or s.shardid = p_shard_id);
 
-    for v_answer in
-        select a.* from master_run_on_worker(v_hosts, v_ports, v_commands, true) as a
-    loop
-        if not v_answer.success then
+    return query
+    select format('%s:%s', a.node_name, a.node_port), a.success, nullif(a.result, '')
+    from master_run_on_worker(v_hosts, v_ports, v_commands, true) as a;
+end;
+$$;
+comment on function ops.ask_shards(text, bigint) is
+    'Runs a statement on every group of shards (or one), {shard} in it replaced by its number: the node, '
+    'whether it went well, and the first column of the answer (null where it is empty) or what went wrong.';
+
+create or replace function ops.on_shards(p_command text, p_shard_id bigint default null)
+returns setof text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_answer record;
+begin
+    for v_answer in select a.* from ops.ask_shards(p_command, p_shard_id) as a loop
+        if not v_answer.is_done then
             raise exception '%', v_answer.result
-                using detail = format('on node %s:%s', v_answer.node_name, v_answer.node_port);
+                using
+                    detail = format('on node %s', v_answer.node),
+                    errcode = case
+                        when v_answer.result like 'failed to connect to %' then '08006' else 'P0001'
+                    end;
         end if;
-        return next nullif(v_answer.result, '');
+        return next v_answer.result;
     end loop;
 end;
 $$;
 comment on function ops.on_shards(text, bigint) is
-    'Runs a statement on every group of shards (or one), {shard} in it replaced by its number; the first '
-    'column of each answer, null where it is empty. Raises where one fails.';
+    'ops.ask_shards, of which only the answers count. Raises where one fails.';
+
+create or replace function ops.on_living_shards(p_command text)
+returns setof text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_answer record;
+begin
+    for v_answer in select a.* from ops.ask_shards(p_command) as a loop
+        if v_answer.is_done then
+            return next v_answer.result;
+        else
+            raise warning '%', v_answer.result using detail = format('on node %s', v_answer.node);
+        end if;
+    end loop;
+end;
+$$;
+comment on function ops.on_living_shards(text) is
+    'ops.on_shards for what is done again and again: where it fails, a warning says so.';

@@ -33,9 +33,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
     select format('select ops.on_shards(%L, %s)', step.what, step.shard_id)
-    from ops.on_shards(
+    from ops.on_living_shards(
         format(
-            'select jsonb_agg(jsonb_build_object(''shard_id'', {shard}, ''what'', s)) '
+            'select coalesce(jsonb_agg(jsonb_build_object(''shard_id'', {shard}, ''what'', s)), ''[]'') '
             'from telemetry.rollup_refresh_steps_{shard}(%L) as s',
             p_is_scheduled
         )
@@ -43,4 +43,4 @@ as $$
     cross join lateral jsonb_to_recordset(s.steps::jsonb) as step (shard_id bigint, what text);
 $$;
 comment on function telemetry.rollup_refresh_steps(boolean) is
-    'Statements that refresh every shard''s rollups, each to be run by itself.';
+    'Statements that refresh the rollups of every shard that can be reached, each to be run by itself.';

@@ -6,28 +6,53 @@
 -- It runs as whoever asks, unlike its twin: Citus refuses to read shards as one role where the transaction has
 -- written to them as another, and the writer has just sent its readings.
 
+create or replace function alert.watched_living()
+returns bigint[]
+language sql
+security definer -- only the owner may ask shards one by one, on connections of their own
+set search_path = pg_catalog, pg_temp
+as $$
+    select array_agg(distinct s.sensor_id)
+    from run_command_on_placements(
+        'alert.episode',
+        'select array_agg(e.sensor_id) from %s as e where e.state <> ''resolved'''
+    ) as p
+    cross join lateral unnest(
+        case when p.success and p.result <> '' then p.result::bigint[] end
+    ) as s (sensor_id);
+$$;
+comment on function alert.watched_living() is
+    'Sensors with an unresolved episode on the nodes that can be reached.';
+
 create or replace function alert.changed_since(p_buckets smallint[], p_versions bigint[])
 returns table (bucket smallint, version bigint, sensor_ids bigint[])
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    v_sensor_ids bigint[];
 begin
     return query
     select w.bucket, w.version, array[]::bigint[]
     from unnest(p_buckets, p_versions) as known (bucket, version)
     join alert.watch as w on w.bucket = known.bucket
     where w.bucket = -1 and w.version <> known.version;
-    return query
-    with unresolved as materialized (
-        select alert.bucket_of(e.sensor_id) as bucket, array_agg(distinct e.sensor_id) as sensor_ids
+    begin
+        select array_agg(distinct e.sensor_id)
+        into v_sensor_ids
         from alert.episode as e
-        where e.state <> 'resolved' and alert.bucket_of(e.sensor_id) = any (p_buckets)
-        group by 1
-    )
-    select b.bucket, 0::bigint, coalesce(u.sensor_ids, array[]::bigint[])
+        where e.state <> 'resolved' and alert.bucket_of(e.sensor_id) = any (p_buckets);
+    exception
+        when connection_failure then
+            -- what lies on the node that is away, nobody can write either
+            v_sensor_ids := alert.watched_living();
+    end;
+    return query
+    select
+        b.bucket, 0::bigint,
+        array(select s from unnest(v_sensor_ids) as s where alert.bucket_of(s) = b.bucket)
     from unnest(p_buckets) as b (bucket)
-    left join unresolved as u on u.bucket = b.bucket
     where b.bucket >= 0;
 end;
 $$;
