@@ -82,12 +82,13 @@ async def seed(connection: AsyncConnection, rules: Sequence[Rule]) -> Keys:
             if rule.sensor is None or rule.sensor in uids:
                 row = msgspec.structs.asdict(rule) | scope
                 await connection.execute(SQL["demo_threshold_put"], row)
-        return Keys(
-            tenant_id=tenant_id,
-            gateway=await create_key(
-                connection, tenant_id=tenant_id, role="integration", title="demo: gateway"
-            ),
-            operator=await create_key(
-                connection, tenant_id=tenant_id, role="operator", title="demo: operator"
-            ),
-        )
+    # after the commit: on a distributed server a key's own tenant would still be held elsewhere
+    return Keys(
+        tenant_id=tenant_id,
+        gateway=await create_key(
+            connection, tenant_id=tenant_id, role="integration", title="demo: gateway"
+        ),
+        operator=await create_key(
+            connection, tenant_id=tenant_id, role="operator", title="demo: operator"
+        ),
+    )

@@ -3,22 +3,17 @@ insert into alert.threshold (
     tenant_id, sensor_id, metric_id, severity, side, limit_value, hysteresis, min_duration
 )
 select
-    %(tenant_id)s,
-    (
-        select s.sensor_id
-        from telemetry.sensor as s
-        where s.tenant_id = %(tenant_id)s and s.uid = %(sensor)s
-    ),
-    m.metric_id, %(severity)s, %(side)s, %(limit_value)s, %(hysteresis)s,
-    make_interval(secs => %(min_duration)s)
+    %(tenant_id)s, s.sensor_id, m.metric_id, %(severity)s, %(side)s, %(limit_value)s,
+    %(hysteresis)s, make_interval(secs => %(min_duration)s)
 from telemetry.metric as m
+left join telemetry.sensor as s on s.tenant_id = %(tenant_id)s and s.uid = %(sensor)s
 where m.code = %(metric)s
 on conflict on constraint threshold_scope_key do update set
     limit_value = excluded.limit_value,
     hysteresis = excluded.hysteresis,
     min_duration = excluded.min_duration,
     is_enabled = true,
-    updated_at = now();
+    updated_at = excluded.updated_at;
 
 -- name: demo_forget_alerts
 delete from alert.episode where tenant_id = %(tenant_id)s;
