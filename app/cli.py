@@ -69,4 +69,5 @@ def main() -> None:
     except CommandError as exc:
         click.echo(f"headwater: {exc}", err=True)
         sys.exit(1)
-    sys.exit(status if isinstance(status, int) else 0)
+    if isinstance(status, int) and status:
+        sys.exit(status)
