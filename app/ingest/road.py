@@ -32,7 +32,7 @@ from app.ingest.shard import ShardMap, Target
 from app.ingest.verdict import Code
 from app.ingest.writer import Writer
 from app.migrate.nodes import address_of
-from app.migrate.places import Node, read_places
+from app.migrate.places import Node, is_spread, read_places
 from app.settings import Settings
 
 log = structlog.get_logger()
@@ -187,11 +187,7 @@ class Road:
             async with await connect(
                 self._settings.ingest_database_url, application="headwater-road", patience=10.0
             ) as connection:
-                cursor = await connection.execute(
-                    "select to_regclass('alert.outbox_shard') is not null"
-                )
-                row = await cursor.fetchone()
-                places = await read_places(connection) if row and row[0] else None
+                places = await read_places(connection) if await is_spread(connection) else None
         except (psycopg.Error, OSError) as exc:
             if self._map is not None:  # workers go on without the coordinator
                 self._look_at = time.monotonic() + LOOK_AGAIN_SECONDS

@@ -20,7 +20,7 @@ from psycopg import AsyncConnection
 from app.errors import CommandError
 from app.migrate import ledger as book
 from app.migrate import nodes
-from app.migrate.places import read_places
+from app.migrate.places import is_spread, read_places
 from app.migrate.plan import Plan, Row, make_plan
 from app.migrate.run import NOTICE_DEATH, RETRY_PAUSES, Done, Report, Run, one_line
 from app.migrate.source import File, read_migrations, read_sql
@@ -113,13 +113,6 @@ async def migrate(
 def applicable(files: list[File], plan: Plan) -> list[File]:
     """The files of the editions that the database has."""
     return [file for file in files if file.edition in {"any", *(plan.editions or ())}]
-
-
-async def is_spread(conn: AsyncConnection[Any]) -> bool:
-    """Whether readings are distributed already."""
-    cur = await conn.execute("select to_regclass('alert.outbox_shard') is not null")
-    row = await cur.fetchone()
-    return bool(row and row[0])
 
 
 async def prepare_workers(conn: AsyncConnection[Any], url: str) -> None:

@@ -93,6 +93,13 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[Group, ...]
 
 
+async def is_spread(conn: AsyncConnection[Any]) -> bool:
+    """Whether readings are distributed already."""
+    cur = await conn.execute("select to_regclass('alert.outbox_shard') is not null")
+    row = await cur.fetchone()
+    return bool(row and row[0])
+
+
 async def read_places(conn: AsyncConnection[Any]) -> Places:
     """Ask the coordinator."""
     cur = await conn.execute(
