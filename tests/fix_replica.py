@@ -81,15 +81,20 @@ def processes_of(cluster: Cluster) -> Iterator[int]:
 @contextmanager
 def frozen(cluster: Cluster) -> Iterator[None]:
     """None of the server's processes gets any time: the host answers, the server does not."""
-    processes = list(processes_of(cluster))
-    assert processes
+    postmaster = cluster.pid
+    assert postmaster
+    stopped = [postmaster]
     try:
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)
+        os.kill(postmaster, signal.SIGSTOP)  # first, so that no further process is started
+        for process in set(processes_of(cluster)) - {postmaster}:
+            with suppress(ProcessLookupError):  # a backend that ended meanwhile
+                os.kill(process, signal.SIGSTOP)
+                stopped.append(process)
         yield
     finally:
-        for process in processes:
-            os.kill(process, signal.SIGCONT)
+        for process in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
 
 
 @pytest.fixture
