@@ -1,5 +1,6 @@
 """Whether the shards do the work of a question, by EXPLAIN, and how long it takes beside one server."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -77,8 +78,7 @@ def load_month(w: World, sensors: int, options: Options, end: int) -> dict[str, 
     # else the policies are at it already, and two refreshes of a rollup do not go together
     w.on_nodes("select _timescaledb_functions.stop_background_workers()")
     spent = [w.cpu_seconds()]
-    for (statement,) in w.sql("select telemetry.rollup_refresh_steps(false)"):
-        w.sql(statement)
+    asyncio.run(w.refresh_rollups())
     spent.append(w.cpu_seconds())
     compress = (
         "select count(compress_chunk(c, if_not_compressed => true))"

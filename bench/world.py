@@ -29,6 +29,7 @@ from app.migrate import migrate
 from bench.generate import METRICS, Readings, uid
 from bench.processes import cpu_seconds
 from bench.server import NOOP, SERVE, Server
+from jobs.rollup import refresh_rollups
 
 TUNED = ("shared_buffers", "max_wal_size", "min_wal_size")
 SITE_SENSORS = 100
@@ -204,6 +205,11 @@ class World:
             "select telemetry.make_chunks(array(select to_timestamp(d) from unnest(%s::bigint[]) as d))",
             [day * 86_400 for day in days],
         )
+
+    async def refresh_rollups(self) -> None:
+        """All of them, after whatever policy is at it."""
+        async with await connect(self.runtime.superuser_url, application="bench") as connection:
+            await refresh_rollups(connection, is_scheduled=False)
 
     def batch(self, readings: Readings) -> Batch:
         """As the writer gets them."""

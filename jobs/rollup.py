@@ -1,13 +1,27 @@
-"""Keeps the rollups up to date where the database does not do it by itself."""
+"""Keeps the rollups up to date where the database does not do it by itself.
 
-from typing import LiteralString, cast
+A refresh of a range that is being refreshed already is refused (55P03), on one server and on a shard.
+The other one is a policy or a job that will end, so `run_step` waits for it, though not for ever.
+"""
+
+import asyncio
+import time
 
 import psycopg
+import structlog
 from psycopg import AsyncConnection
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from app.db.queries import queries
+from app.errors import CommandError
 
 SQL = queries("jobs")
+log = structlog.get_logger()
+
+PATIENCE_SECONDS = 120.0
+"""A policy that takes in a big import is at it for long."""
+FIRST_PAUSE_SECONDS = 0.1
+LAST_PAUSE_SECONDS = 5.0
 
 
 async def refresh_rollups(connection: AsyncConnection, *, is_scheduled: bool = True) -> None:
@@ -15,15 +29,40 @@ async def refresh_rollups(connection: AsyncConnection, *, is_scheduled: bool = T
 
     Not scheduled: also those that the database's own policies run (only the owner may). A step that
     fails does not keep the others from running; what the first one said is raised at the end.
+    Raises psycopg.Error, CommandError where somebody else refreshes and does not end.
     """
     cursor = await connection.execute(SQL["rollup_refresh_steps"], {"is_scheduled": is_scheduled})
     failure: psycopg.Error | None = None
     for (step,) in await cursor.fetchall():
         try:
-            await connection.execute(cast("LiteralString", step))
+            # whoever did not end while the first step waited will not for the others
+            await run_step(connection, step, patience=0.0 if failure else PATIENCE_SECONDS)
         except psycopg.Error as exc:
             if connection.closed:
                 raise
             failure = failure or exc
+    if isinstance(failure, LockNotAvailable):
+        raise CommandError(
+            f"{failure.diag.message_primary}, which has not ended in {PATIENCE_SECONDS:g} s;"
+            " run `headwater jobs --once refresh_rollups` later"
+        ) from failure
     if failure is not None:
         raise failure
+
+
+async def run_step(
+    connection: AsyncConnection, step: str, *, patience: float = PATIENCE_SECONDS
+) -> None:
+    """Run a statement that refreshes a rollup, after whoever is at it. Raises psycopg.Error."""
+    deadline = time.monotonic() + patience
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            await connection.execute(step.encode())
+            return
+        except (LockNotAvailable, DeadlockDetected) as exc:
+            if time.monotonic() + pause > deadline:
+                raise
+            log.info("rollup_busy", error=exc.diag.message_primary, seconds=pause)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LAST_PAUSE_SECONDS)

@@ -220,10 +220,14 @@ class Database:
 @pytest.fixture(scope="session")
 def pg_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """The server or servers, started on first use."""
-    default = WORKERS_WITH_OPTION if request.config.getoption("--distributed") else 0
-    workers = int(os.environ.get("HEADWATER_TEST_WORKERS", default))
-    with running(workers) as server:
+    with running(workers_wanted(request.config)) as server:
         yield server
+
+
+def workers_wanted(config: pytest.Config) -> int:
+    """How many workers the run's servers have; 0: one server."""
+    default = WORKERS_WITH_OPTION if config.getoption("--distributed") else 0
+    return int(os.environ.get("HEADWATER_TEST_WORKERS", default))
 
 
 @contextmanager

@@ -10,10 +10,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import LiteralString, cast
 
 import structlog
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
 from app.archive.book import (
@@ -28,6 +27,7 @@ from app.archive.digest import SensorDigest, Tally, difference
 from app.archive.files import put_files
 from app.archive.hot import bring_back, ids, moment
 from app.archive.lake import COLUMNS, TABLE, Lake, literal
+from jobs.rollup import run_step
 
 log = structlog.get_logger()
 
@@ -193,15 +193,7 @@ async def drop(connection: AsyncConnection, export: Export) -> None:
 async def refresh(connection: AsyncConnection, *, range_from: object, range_to: object) -> None:
     """Bring the rollups of a range of hot readings up to date, after whoever is at it."""
     for (step,) in await rows(connection, "rollup_steps", range_from=range_from, range_to=range_to):
-        for attempt in range(1, LOCK_ATTEMPTS + 1):
-            try:
-                await connection.execute(cast("LiteralString", step))
-                break
-            except OperationalError as exc:  # another refresh of the same rollup, or a deadlock
-                if connection.closed or attempt == LOCK_ATTEMPTS:
-                    raise
-                log.info("archive_rollup_busy", error=str(exc).strip(), attempt=attempt)
-                await asyncio.sleep(attempt)
+        await run_step(connection, step)
 
 
 async def _refreshes_are_over(connection: AsyncConnection) -> None:

@@ -6,6 +6,7 @@ through the API (top-N, which the API does not have, as SQL on the contract's vi
 on raw readings is SQL on telemetry.reading. `--seconds` scales the history: 2 means up to 50 million.
 """
 
+import asyncio
 import http.client
 import time
 from collections.abc import Callable
@@ -180,8 +181,7 @@ def load_history(w: World, options: Options, *, end: int, first: int, upto: int)
         " on conflict do nothing",
         end - step,
     )
-    for (statement,) in w.sql("select telemetry.rollup_refresh_steps(false)"):
-        w.sql(statement)
+    asyncio.run(w.refresh_rollups())
     if w.has_columnstore:
         w.sql(
             "select compress_chunk(c, if_not_compressed => true)"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fix_database import workers_wanted
 
 from app.demo.bad import BAD
 from app.local.credentials import free_port
@@ -35,11 +36,13 @@ SHAPE = {
 
 
 @pytest.fixture(scope="module")
-def state() -> Iterator[Path]:
+def state(pytestconfig: pytest.Config) -> Iterator[Path]:
     """A state folder that the servers' user can reach; everything in it ends with the module."""
     with tempfile.TemporaryDirectory(prefix="headwater-demo-") as folder:
         Path(folder).chmod(0o755)
         state = Path(folder) / "state"
+        if workers := workers_wanted(pytestconfig):
+            Runtime(state, workers=workers).start().stop()
         yield state
         Runtime(state).destroy()
 

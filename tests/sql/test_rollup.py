@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from build import World, at
+from fix_database import Database
+from psycopg import AsyncConnection
+
+import jobs.rollup
+from app.errors import CommandError
+from jobs.rollup import refresh_rollups
 
 WIDTH = {"1m": "1 minute", "1h": "1 hour", "1d": "1 day"}
 
@@ -156,3 +164,77 @@ def test_refreshing_twice_changes_nothing(rollups: Rollups) -> None:
     before = rollups.all("select * from analytics.reading_1h order by 1, 2, 3")
     rollups.refresh()
     assert rollups.all("select * from analytics.reading_1h order by 1, 2, 3") == before
+
+
+# a table of stored minutes, on a node that has some
+MINUTES = """
+select coalesce(
+    (
+        select min(
+            format('%I.%I', c.materialization_hypertable_schema, c.materialization_hypertable_name)
+        )
+        from timescaledb_information.continuous_aggregates as c
+        where c.view_name::text like 'rollup_1m%'
+    ),
+    (
+        select min(c.oid::regclass::text)
+        from pg_class as c
+        where c.relname ~ '^rollup_1m_stored(_[0-9]+)?$'
+    )
+)
+"""
+WAITING = "select count(*) from pg_locks where not granted"
+
+
+@asynccontextmanager
+async def refresh_under_way(database: Database) -> AsyncIterator[AsyncExitStack]:
+    """A refresh that has begun and can't go on until the stack is closed."""
+    url = list(database.urls().values())[-1]  # of one group of shards, where there are some
+    async with AsyncExitStack() as held, await session(database.url()) as other:
+        holder = await held.enter_async_context(await session(url))
+        looker = await held.enter_async_context(await session(url))
+        await holder.execute("set citus.override_table_visibility = off")
+        ((table,),) = await (await holder.execute(MINUTES)).fetchall()
+        await held.enter_async_context(holder.transaction())
+        await holder.execute(f"lock table {table} in share mode")
+        refresh = asyncio.create_task(refresh_rollups(other, is_scheduled=False))
+        while await (await looker.execute(WAITING)).fetchone() == (0,):
+            assert not refresh.done()
+            await asyncio.sleep(0.02)
+        yield held
+        await held.aclose()
+        await refresh
+
+
+async def session(url: str) -> AsyncConnection[Any]:
+    return await AsyncConnection.connect(url, autocommit=True)
+
+
+def test_a_refresh_beside_another_waits_for_it(rollups: Rollups, database: Database) -> None:
+    rollups.fill(1, (0, 50))
+
+    async def run() -> None:
+        async with refresh_under_way(database) as held, await session(database.url()) as mine:
+            refresh = asyncio.create_task(refresh_rollups(mine, is_scheduled=False))
+            await asyncio.wait([refresh], timeout=0.5)
+            assert not refresh.done()
+            await held.aclose()
+            await refresh
+
+    asyncio.run(run())
+    assert rollups.differences() == NONE
+
+
+@pytest.mark.community
+def test_a_refresh_does_not_wait_for_ever(
+    rollups: Rollups, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs.rollup, "PATIENCE_SECONDS", 1.0)
+    rollups.fill(1, (0, 50))
+
+    async def run() -> None:
+        async with refresh_under_way(database), await session(database.url()) as mine:
+            with pytest.raises(CommandError, match=r"concurrent refresh.*not ended in 1 s"):
+                await refresh_rollups(mine, is_scheduled=False)
+
+    asyncio.run(run())

@@ -23,13 +23,32 @@ begin
         and (p_shard_id is null or s.shardid = p_shard_id);
 
     return query
-    select format('%s:%s', a.node_name, a.node_port), a.success, nullif(a.result, '')
+    select
+        format('%s:%s', a.node_name, a.node_port),
+        a.success,
+        nullif(case when a.success then a.result else regexp_replace(a.result, '^ERROR: +', '') end, '')
     from master_run_on_worker(v_hosts, v_ports, v_commands, true) as a;
 end;
 $$;
 comment on function ops.ask_shards(text, bigint) is
     'Runs a statement on every group of shards (or one), {shard} in it replaced by its number: the node, '
     'whether it went well, and the first column of the answer (null where it is empty) or what went wrong.';
+
+create or replace function ops.errcode_of(p_message text)
+returns text
+language sql
+immutable
+set search_path = pg_catalog, pg_temp
+return case
+    -- the words of Citus and TimescaleDB come in one language only, PostgreSQL's in that of lc_messages
+    when p_message like 'failed to connect to %' then '08006'
+    when p_message like '% due to a concurrent refresh' then '55P03'
+    when p_message like '%canceling statement due to lock timeout' then '55P03'
+    when p_message like '%deadlock detected' then '40P01'
+    else 'P0001'
+end;
+comment on function ops.errcode_of(text) is
+    'SQLSTATE of what a shard answered: Citus passes on the first line of an error and nothing else.';
 
 create or replace function ops.on_shards(p_command text, p_shard_id bigint default null)
 returns setof text
@@ -44,9 +63,7 @@ begin
             raise exception '%', v_answer.result
                 using
                     detail = format('on node %s', v_answer.node),
-                    errcode = case
-                        when v_answer.result like 'failed to connect to %' then '08006' else 'P0001'
-                    end;
+                    errcode = ops.errcode_of(v_answer.result);
         end if;
         return next v_answer.result;
     end loop;
