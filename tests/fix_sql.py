@@ -54,7 +54,7 @@ insert into alert.episode (
 values (%s, %s, 1, 'warning', 'high', 'open', 8, now(), now(), now(), %s, 1, %s, %s)
 returning episode_id
 """
-# every row of ours, and the catalogue with who may do what
+# every row of ours, and the catalogue with who may do what; TimescaleDB's own jobs work beside
 DIGEST = """
 select md5(string_agg(t, '|' order by t)) from (
     select r::text as t from telemetry.reading as r
@@ -68,7 +68,7 @@ select md5(string_agg(t, '|' order by t)) from (
     union all select l::text from identity.analyst_login as l
     union all select k::text from identity.api_key as k
     union all select concat(c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.reloptions)
-        from pg_class as c
+        from pg_class as c where not starts_with(c.relnamespace::regnamespace::text, '_timescaledb')
     union all select concat(p.oid, p.proname, p.proowner, p.proacl) from pg_proc as p
     union all select concat(n.nspname, n.nspowner, n.nspacl) from pg_namespace as n
     union all select concat(a.rolname, a.rolsuper, a.rolpassword) from pg_authid as a
@@ -78,6 +78,7 @@ select md5(string_agg(t, '|' order by t)) from (
     union all select l.oid::text from pg_largeobject_metadata as l
     union all select p.policy_name from (select polname::text as policy_name from pg_policy) as p
     union all select concat(q.schemaname, q.sequencename, q.last_value) from pg_sequences as q
+        where not starts_with(q.schemaname::text, '_timescaledb')
 ) as everything
 """
 

@@ -70,8 +70,10 @@ async def read(connection: AsyncConnection) -> Catalogue:
 
 
 def edition_objects() -> frozenset[str]:
-    """Names in full of what any edition's files make."""
-    texts = (file.read_text() for file in (SQL / "edition").rglob("*.sql"))
+    """Names in full of what the files of these editions make."""
+    texts = (
+        file.read_text() for name in EDITIONS for file in (SQL / "edition" / name).rglob("*.sql")
+    )
     return frozenset(name.lower() for text in texts for name in CREATES.findall(text))
 
 
