@@ -14,6 +14,7 @@ from app.errors import CommandError
 # command -> "module:object" of its click command
 COMMANDS = {
     "archive": "app.archive.cli:archive",
+    "cluster": "app.cluster.cli:cluster",
     "demo": "app.demo.cli:demo",
     "dev": "app.local.cli:dev",
     "docs": "app.docs.cli:docs",

@@ -3,6 +3,7 @@
 pytest_plugins = [
     "fix_database",
     "fix_archive",
+    "fix_cluster",
     "fix_pooler",
     "fix_replica",
     "fix_repository",

@@ -1,11 +1,13 @@
 """`headwater dev`: the local runtime from the command line."""
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
 
 import click
 
+from app.cluster.worker import complete_local
 from app.errors import CommandError
 from app.local import processes
 from app.local.credentials import DATABASE, HOST, OWNER, POSTGRES, SUPERUSER
@@ -40,6 +42,8 @@ def up(workers: int | None) -> None:
     """Make what is missing, start what is down; safe to repeat, also after kill -9."""
     runtime = Runtime(workers=workers)
     runtime.start(click.echo)
+    if runtime.workers:
+        asyncio.run(complete_local(runtime.superuser_url, click.echo))
     click.echo(f"PostgreSQL  {HOST}:{runtime.credentials.postgres_port}  (headwater dev psql)")
     for node in runtime.workers:
         click.echo(f"{node.name:<12}{HOST}:{node.port}")

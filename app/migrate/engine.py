@@ -73,13 +73,7 @@ async def migrate(
     """Bring the database up to date; raises CommandError with the remedy when that can't be."""
     started = time.monotonic()
     files, repeatables = read_migrations(migrations), read_sql(sql)
-    async with _connect(url) as conn:
-        await _refuse_pooler(conn)
-    # shards and nodes are our business; elsewhere such settings mean nothing
-    async with _connect(url, options=nodes.OPTIONS) as conn:
-        conn.add_notice_handler(lambda notice: _pass_on(notice, report))
-        await conn.execute(NOTICE_DEATH)
-        await _lock(conn, lock_wait, report)
+    async with alone(url, lock_wait, report) as conn:
         await book.prepare(conn)
         await book.hand_over(conn)
         run = Run(conn, report, tuple(retry_pauses))
@@ -135,7 +129,7 @@ async def bring_up_workers(
 async def status(url: str, *, migrations: Path = MIGRATIONS, sql: Path = SQL) -> Status:
     """Compare files and database in a read-only session; changes nothing, waits for nobody."""
     files, repeatables = read_migrations(migrations), read_sql(sql)
-    async with _connect(url) as conn, conn.transaction():
+    async with connect(url) as conn, conn.transaction():
         await conn.execute("set transaction read only")
         await conn.execute(nodes.LOOK)
         plan = make_plan(files, repeatables, await book.read(conn))
@@ -157,7 +151,8 @@ async def status(url: str, *, migrations: Path = MIGRATIONS, sql: Path = SQL) ->
 
 
 @asynccontextmanager
-async def _connect(url: str, **options: str) -> AsyncIterator[AsyncConnection[Any]]:
+async def connect(url: str, **options: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """A session on the coordinator or the only server; failures become a CommandError."""
     try:
         conn = await AsyncConnection.connect(
             url,
@@ -175,6 +170,19 @@ async def _connect(url: str, **options: str) -> AsyncIterator[AsyncConnection[An
             yield conn
         except psycopg.Error as exc:
             raise CommandError(f"{exc.sqlstate or 'database'}: {one_line(str(exc))}") from exc
+
+
+@asynccontextmanager
+async def alone(url: str, wait: float, report: Report) -> AsyncIterator[AsyncConnection[Any]]:
+    """A session that may change schema, shards and nodes, while nobody else of us does."""
+    async with connect(url) as conn:
+        await _refuse_pooler(conn)
+    # shards and nodes are our business; elsewhere such settings mean nothing
+    async with connect(url, options=nodes.OPTIONS) as conn:
+        conn.add_notice_handler(lambda notice: _pass_on(notice, report))
+        await conn.execute(NOTICE_DEATH)
+        await _lock(conn, wait, report)
+        yield conn
 
 
 async def _refuse_pooler(conn: AsyncConnection[Any]) -> None:
@@ -206,7 +214,7 @@ async def _lock(conn: AsyncConnection[Any], wait: float, report: Report) -> None
             [LOCK_KEY],
         )
         holder = await cur.fetchone()
-        who = f"another migrator is running (pid {holder[0] if holder else '?'})"
+        who = f"another migrate or cluster command is running (pid {holder[0] if holder else '?'})"
         now = time.monotonic()
         if now >= deadline:
             raise CommandError(f"{who} and did not finish within {wait:g} s; try again later")

@@ -7,7 +7,7 @@ of a group changed, all of them are applied again.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
@@ -22,6 +22,7 @@ from app.migrate.places import Group, Node, Places, localise, names_in, names_ma
 from app.migrate.source import File, checksum
 
 Report = Callable[[str], None]
+Check = Callable[[AsyncConnection[Any]], Awaitable[None]]
 
 NODE = 0
 """Stands in ops.applied for the node itself."""
@@ -33,6 +34,8 @@ OPTIONS = " ".join(
         "citus.override_table_visibility=off",
         "client_min_messages=warning",
         "lock_timeout=10s",
+        # a command that was killed must not leave its statement running
+        "client_connection_check_interval=2s",
     )
 )
 """What a session needs that changes shards by hand; `reset all` keeps start-up options."""
@@ -209,8 +212,10 @@ def _missing(
     ]
 
 
-async def bring_up(url: str, one: Due, files: list[File], report: Report) -> None:
-    """Apply what is due, in one transaction."""
+async def bring_up(
+    url: str, one: Due, files: list[File], report: Report, *, check: Check | None = None
+) -> None:
+    """Apply what is due, in one transaction; `check` has the last word before it is committed."""
     began = time.monotonic()
     names = names_in(one.group, names_made(shard_files(files))) if one.group else {}
     async with on_node(url, one.node) as there, there.transaction():
@@ -234,4 +239,6 @@ async def bring_up(url: str, one: Due, files: list[File], report: Report) -> Non
                 " version = excluded.version, checksum = excluded.checksum, applied_at = now()",
                 [one.key, file.name, file.version, checksum(file.text)],
             )
+        if check is not None:
+            await check(there)
     report(f"{one}  {len(one.files)} files  {time.monotonic() - began:.2f} s")

@@ -69,7 +69,7 @@ async def test_two_migrators_at_once_both_succeed(repository: Repository, start:
     said = [process.communicate(timeout=60)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum("0002_table.sql  new" in text for text in said) == 1
-    assert sum("another migrator is running (pid " in text for text in said) == 1
+    assert sum("another migrate or cluster command is running (pid " in text for text in said) == 1
     assert repository.query(NOTHING_TWICE) == []
     assert repository.query("select count(*) from ops.migration") == [(11,)]
 
@@ -78,7 +78,9 @@ async def test_migrator_gives_up_waiting_with_a_clear_message(repository: Reposi
     repository.write("migrations/0002_slow.sql", "select pg_sleep(1.5);")
     first = asyncio.create_task(repository.migrate())
     await asyncio.sleep(0.5)
-    with pytest.raises(CommandError, match=r"another migrator is running \(pid \d+\) and did not"):
+    with pytest.raises(
+        CommandError, match=r"another migrate or cluster command is running \(pid \d+\) and did not"
+    ):
         await repository.run(lock_wait=0.3)
     assert len(await first) == 2
 

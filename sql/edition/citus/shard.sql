@@ -5,9 +5,10 @@
 -- A group of shards before anything else is made on it: hypertable, numbers, the writers' memory. Also
 -- for one that was moved here and holds readings already.
 
-drop table if exists telemetry.rollup_1d;
-drop table if exists telemetry.rollup_1h;
-drop table if exists telemetry.rollup_1m;
+-- with a group that was moved its rollups come as tables; carry.sql takes what is in them
+alter table telemetry.rollup_1d rename to rollup_1d_arrived;
+alter table telemetry.rollup_1h rename to rollup_1h_arrived;
+alter table telemetry.rollup_1m rename to rollup_1m_arrived;
 
 select create_hypertable(
     'telemetry.reading', by_range('ts', interval '1 day'), create_default_indexes => false,

@@ -1,0 +1,1 @@
+"""The nodes of a distributed database and the groups of shards that lie on them."""

@@ -1,0 +1,105 @@
+"""A command's hold of the cluster: connected to the coordinator, alone, with the files of this release.
+
+The lock is the migrator's, so that nobody changes shards while another moves them. A database that
+is not distributed, or behind the files, is refused with the remedy.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from app.db.queries import queries
+from app.errors import CommandError
+from app.migrate import ledger as book
+from app.migrate.engine import alone, applicable, connect
+from app.migrate.nodes import OPTIONS, Report
+from app.migrate.places import Node, Places, read_places
+from app.migrate.plan import make_plan
+from app.migrate.source import File, read_migrations, read_sql
+from app.paths import MIGRATIONS, SQL
+
+LOCK_WAIT_SECONDS = 300.0
+STATEMENTS = queries("cluster")
+
+
+class BehindError(CommandError):
+    """The database is not what the files say."""
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A node as the coordinator knows it."""
+
+    number: int
+    host: str
+    port: int
+    takes_shards: bool
+
+    @property
+    def node(self) -> Node:
+        """Its address."""
+        return Node(self.number, self.host, self.port)
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command works with."""
+
+    url: str
+    conn: AsyncConnection[Any]
+    """Of the coordinator, every statement a transaction of its own."""
+    files: list[File]
+    """All of sql/ that this database's editions have."""
+    report: Report
+
+    async def places(self) -> Places:
+        """Where everything lies now."""
+        return await read_places(self.conn)
+
+    async def members(self) -> list[Member]:
+        """Coordinator and workers, in the order in which they came."""
+        async with self.conn.cursor(row_factory=class_row(Member)) as cur:
+            await cur.execute(STATEMENTS["nodes_all"])
+            return await cur.fetchall()
+
+    async def run(self, name: str, **values: object) -> list[tuple[Any, ...]]:
+        """A named statement on the coordinator."""
+        return await ask(self.conn, name, **values)
+
+
+async def ask(conn: AsyncConnection[Any], name: str, **values: object) -> list[tuple[Any, ...]]:
+    """A named statement of sql/queries/cluster.sql."""
+    cur = await conn.execute(STATEMENTS[name], values or None)
+    return await cur.fetchall() if cur.description else []
+
+
+async def is_spread(url: str) -> bool:
+    """Whether the database has its distributed tables already."""
+    async with connect(url) as conn:
+        cur = await conn.execute("select to_regclass('ops.shard_move') is not null")
+        return await cur.fetchone() == (True,)
+
+
+@asynccontextmanager
+async def hold(
+    url: str,
+    report: Report,
+    *,
+    is_reader: bool = False,
+    lock_wait: float = LOCK_WAIT_SECONDS,
+) -> AsyncIterator[Cluster]:
+    """The cluster, held until the end; a reader holds nothing and keeps nobody waiting."""
+    migrations, sql = read_migrations(MIGRATIONS), read_sql(SQL)
+    session = connect(url, options=OPTIONS) if is_reader else alone(url, lock_wait, report)
+    async with session as conn:
+        plan = make_plan(migrations, sql, await book.read(conn))
+        if "citus" not in (plan.editions or ()):
+            raise CommandError(
+                "this database is on one server: spread it with `headwater dev up --workers 2`,"
+                " or as docs/operating.md says"
+            )
+        if not plan.is_current:
+            raise BehindError("the database is not up to date: run `headwater migrate`")
+        yield Cluster(url=url, conn=conn, files=applicable(sql, plan), report=report)

@@ -1,0 +1,205 @@
+"""Takes a worker in, and lets one go. Both may be killed anywhere and simply run again."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg import sql as pgsql
+
+from app.cluster.move import move_group, settle
+from app.cluster.plan import Step, make_plan
+from app.cluster.session import BehindError, Cluster, Member, hold, is_spread
+from app.cluster.survey import loads
+from app.errors import CommandError
+from app.local.doctor import Offer, read_offer
+from app.migrate import nodes
+from app.migrate.nodes import Report, on_node
+from app.migrate.places import Node
+
+NEW = -1
+"""Number of a node that Citus has not numbered yet."""
+SYNC_SECONDS = 60.0
+EXTENSIONS = ("citus", "timescaledb")
+
+
+async def add(cluster: Cluster, *, host: str, port: int) -> None:
+    """Make the server a worker with everything it needs; it gets shards by the next rebalance."""
+    node = Node(NEW, host, port)
+    known = _find(await cluster.members(), host, port)
+    if known is not None and known.number == 0:
+        raise CommandError(f"{node} is the coordinator: name another server")
+    async with on_node(cluster.url, node) as there:
+        await _check(cluster, there, node)
+        if known is None:
+            await _make_extensions(there, node)
+            await _check_is_free(there, node)
+    async with on_node(
+        cluster.url, node
+    ) as there:  # what is known of an extension once it is there
+        await _check(cluster, there, node)
+    await nodes.prepare(cluster.conn, cluster.url, node)
+    await cluster.run("node_add", host=host, port=port)
+    if known is not None and not known.takes_shards:
+        await cluster.run("node_take", host=host, port=port)
+    await _wait_synced(cluster, node)
+    await complete(cluster)
+    cluster.report(f"{node}  {'is a worker' if known is None else 'was a worker already'}")
+
+
+async def complete(cluster: Cluster) -> None:
+    """Give every node whatever it lacks: reference tables, settings, functions, shards' parts."""
+    await cluster.run("references_replicate")
+    for one in await nodes.due(cluster.url, await cluster.places(), cluster.files):
+        if one.group is None:
+            await nodes.prepare(cluster.conn, cluster.url, one.node)
+        await nodes.bring_up(cluster.url, one, cluster.files, cluster.report)
+
+
+async def complete_local(url: str, report: Report) -> None:
+    """The same after `headwater dev up` has added workers to a database that is in use.
+
+    Where the database is behind the files, `headwater migrate` comes next, and does it.
+    """
+    if await is_spread(url):
+        with suppress(BehindError):
+            async with hold(url, report) as cluster:
+                await complete(cluster)
+
+
+async def plan(cluster: Cluster, *, without: int | None = None) -> list[Step]:
+    """Moves that even the workers out; `without` one of them."""
+    takers = [
+        member.number
+        for member in await cluster.members()
+        if member.takes_shards and member.number not in (0, without)
+    ]
+    return make_plan(await loads(cluster), takers)
+
+
+async def rebalance(cluster: Cluster) -> int:
+    """Finish what was begun, then even the workers out; how many groups moved."""
+    await settle(cluster)
+    steps = await plan(cluster)
+    await carry_out(cluster, steps)
+    return len(steps)
+
+
+async def drain(cluster: Cluster, *, host: str, port: int) -> int:
+    """Move everything off the worker and take it out; how many groups moved."""
+    members = await cluster.members()
+    member = _find(members, host, port)
+    if member is None or member.number == 0:
+        workers = ", ".join(str(one.node) for one in members if one.number)
+        raise CommandError(f"{host}:{port} is no worker here; the workers are {workers}")
+    if not any(one.takes_shards for one in members if one.number not in (0, member.number)):
+        raise CommandError(
+            f"{host}:{port} is the only worker that takes shards: add another first, with"
+            " `headwater cluster add-worker HOST:PORT`"
+        )
+    await settle(cluster)
+    await cluster.run("node_stop_taking", host=host, port=port)
+    steps = [
+        step for step in await plan(cluster, without=member.number) if step.source == member.number
+    ]
+    await carry_out(cluster, steps)
+    await cluster.run("node_remove", host=host, port=port)
+    cluster.report(f"{host}:{port}  is no worker any more; its server can be stopped")
+    return len(steps)
+
+
+async def carry_out(cluster: Cluster, steps: list[Step]) -> None:
+    """One move after the other."""
+    names = {node.number: str(node) for node in (await cluster.places()).workers}
+    for number, step in enumerate(steps, 1):
+        cluster.report(
+            f"shards {step.shard_id}  {names[step.source]} -> {names[step.target]}"
+            f"  ({number} of {len(steps)})"
+        )
+        await move_group(cluster, shard_id=step.shard_id, source=step.source, target=step.target)
+
+
+def _find(members: list[Member], host: str, port: int) -> Member | None:
+    return next((one for one in members if (one.host, one.port) == (host, port)), None)
+
+
+async def _check(cluster: Cluster, there: AsyncConnection[Any], node: Node) -> None:
+    """Refuse a server that could not work with the coordinator."""
+    ours, theirs = await read_offer(cluster.conn), await read_offer(there)
+    for what, wanted, found in _compared(ours, theirs):
+        if wanted != found and not (found is None and theirs.timescaledb_version is None):
+            raise CommandError(
+                f"{node} has {what} {found or 'not at all'}, the coordinator {wanted}:"
+                " install the same on every node"
+            )
+    if tuple(theirs.preload or ())[:1] != ("citus",) or "timescaledb" not in (theirs.preload or ()):
+        raise CommandError(
+            f"{node} has shared_preload_libraries = '{','.join(theirs.preload or ())}': set it to"
+            " 'citus,timescaledb', in this order, and restart that server"
+        )
+    cur = await cluster.conn.execute("select current_setting('max_connections')::integer")
+    wanted_row = await cur.fetchone()
+    cur = await there.execute("select current_setting('max_prepared_transactions')::integer")
+    found_row = await cur.fetchone()
+    assert wanted_row is not None and found_row is not None
+    if found_row[0] < wanted_row[0]:
+        raise CommandError(
+            f"{node} has max_prepared_transactions = {found_row[0]}: set it to {wanted_row[0]} at"
+            " least, the coordinator's max_connections, and restart that server"
+        )
+
+
+def _compared(ours: Offer, theirs: Offer) -> list[tuple[str, str | None, str | None]]:
+    compared = [
+        (
+            "PostgreSQL",
+            ours.server_version.partition(".")[0],
+            theirs.server_version.partition(".")[0],
+        ),
+        (
+            "timescaledb.license",
+            ours.settings.get("timescaledb.license"),
+            theirs.settings.get("timescaledb.license"),
+        ),
+    ]
+    for name in EXTENSIONS:
+        wanted = getattr(ours, f"{name}_version")
+        found = getattr(theirs, f"{name}_version") or getattr(theirs, f"{name}_available")
+        compared.append((name, wanted, found))
+    return compared
+
+
+async def _make_extensions(there: AsyncConnection[Any], node: Node) -> None:
+    for name in EXTENSIONS:
+        try:
+            await there.execute(
+                pgsql.SQL("create extension if not exists {}").format(pgsql.Identifier(name))
+            )
+        except psycopg.Error as exc:
+            raise CommandError(
+                f"extension {name} can't be made on {node}: {' '.join(str(exc).split())}"
+            ) from None
+
+
+async def _check_is_free(there: AsyncConnection[Any], node: Node) -> None:
+    """Refuse another cluster's database, and forget what an attempt to add this one left prepared."""
+    cur = await there.execute(
+        "select gid from pg_catalog.pg_prepared_xacts"
+        r" where database = pg_catalog.current_database() and gid like 'citus\_%'"
+    )
+    for (gid,) in await cur.fetchall():
+        await there.execute(pgsql.SQL("rollback prepared {}").format(pgsql.Literal(gid)))
+    cur = await there.execute("select exists (select from pg_catalog.pg_dist_node)")
+    if await cur.fetchone() == (True,):
+        raise CommandError(
+            f"the database on {node} belongs to another cluster, or did: drop and create it anew"
+        )
+
+
+async def _wait_synced(cluster: Cluster, node: Node) -> None:
+    for _ in range(int(SYNC_SECONDS * 10)):
+        if await cluster.run("node_synced", host=node.host, port=node.port) == [(True,)]:
+            return
+        await asyncio.sleep(0.1)
+    raise CommandError(f"{node} does not learn of the other nodes: see the coordinator's log")

@@ -1,0 +1,116 @@
+-- where: nodes
+--
+-- While a group of shards moves (app/cluster/move.py) nobody may write to it. Citus holds those who come
+-- through the coordinator; whoever writes straight to the shard's node meets this fence, which outlives
+-- every crash: SQLSTATE HW423. The copy that stays behind keeps it until it is dropped.
+
+create or replace function ops.tg_shard__refuse()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception '%.% is moving to another node', tg_table_schema, tg_table_name
+        using
+            errcode = 'HW423',
+            hint = 'Look up where the shard lies now, and write again.';
+end;
+$$;
+comment on function ops.tg_shard__refuse() is
+    'Refuses every write with SQLSTATE HW423: the shard is moving, or has moved, to another node.';
+
+create or replace function ops.fence_shard(p_table text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_table constant regclass := to_regclass(p_table);
+begin
+    -- a rollup is a view or a table of its own, and nobody writes to it by this name
+    if v_table is null or (select c.relkind <> 'r' from pg_class as c where c.oid = v_table) then
+        return;
+    end if;
+    -- waits for those who are writing
+    execute format(
+        'create or replace trigger _000_moving before insert or update or delete or truncate on %s '
+        'for each statement execute function ops.tg_shard__refuse()',
+        v_table
+    );
+end;
+$$;
+comment on function ops.fence_shard(text) is
+    'Waits for the writers of a shard and refuses all later ones, until ops.unfence_shard().';
+
+create or replace function ops.unfence_shard(p_table text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if exists (
+        select from pg_trigger as t
+        where t.tgrelid = to_regclass(p_table) and t.tgname = '_000_moving'
+    ) then
+        execute format('drop trigger _000_moving on %s', to_regclass(p_table));
+    end if;
+end;
+$$;
+comment on function ops.unfence_shard(text) is 'Lets writers in again.';
+
+create or replace function ops.fenced_shards()
+returns setof text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select t.tgrelid::regclass::text from pg_trigger as t where t.tgname = '_000_moving';
+$$;
+comment on function ops.fenced_shards() is 'Tables on this node that nobody may write to.';
+
+create or replace function ops.shard_jobs(p_tables text[])
+returns table (job_id integer, is_scheduled boolean)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select j.job_id, j.scheduled
+    from timescaledb_information.jobs as j
+    where coalesce(j.config ->> 'hypertable_id', j.config ->> 'mat_hypertable_id')::integer in (
+        select h.id
+        from _timescaledb_catalog.hypertable as h
+        where format('%s.%s', h.schema_name, h.table_name) = any (p_tables)
+        union all
+        select c.mat_hypertable_id
+        from _timescaledb_catalog.continuous_agg as c
+        where format('%s.%s', c.user_view_schema, c.user_view_name) = any (p_tables)
+    );
+$$;
+comment on function ops.shard_jobs(text[]) is 'Policies of hypertables and continuous aggregates.';
+
+create or replace function ops.schedule_shard_jobs(p_tables text[], p_is_scheduled boolean)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform public.alter_job(j.job_id, scheduled => p_is_scheduled)
+    from ops.shard_jobs(p_tables) as j
+    where j.is_scheduled <> p_is_scheduled;
+end;
+$$;
+comment on function ops.schedule_shard_jobs(text[], boolean) is
+    'Stops the policies of shards, or lets them run again; one that is running goes on to its end.';
+
+create or replace function ops.running_shard_jobs(p_tables text[])
+returns bigint
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select count(*)
+    from ops.shard_jobs(p_tables) as j
+    join timescaledb_information.job_stats as s on s.job_id = j.job_id
+    where s.job_status = 'Running';
+$$;
+comment on function ops.running_shard_jobs(text[]) is 'How many policies of these shards run just now.';
