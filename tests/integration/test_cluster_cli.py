@@ -88,6 +88,32 @@ def test_the_last_worker_is_not_drained(cluster: Cluster) -> None:
     assert cluster.status()["is_complete"]
 
 
+def test_a_server_that_would_not_fit_is_refused(cluster: Cluster) -> None:
+    third = cluster.workers[2]
+    address = cluster.address(third)
+    third.execute(f"drop database {cluster.name}")
+    assert f'database "{cluster.name}" does not exist' in refusal(cluster, "add-worker", address)
+    third.execute(f"create database {cluster.name}")
+    third.execute("alter system set max_prepared_transactions = 0")
+    third.cluster.stop()
+    try:
+        third.start()
+        refused = refusal(cluster, "add-worker", address)
+        assert "max_prepared_transactions = 0: set it to" in refused
+    finally:
+        third.execute("alter system reset max_prepared_transactions")
+        third.cluster.stop()
+        third.start()
+    cluster.does("add-worker", address)
+
+
+def test_another_clusters_database_is_not_taken(cluster: Cluster) -> None:
+    third = cluster.workers[2]
+    cluster.on(third, "create extension citus")
+    cluster.on(third, f"select citus_set_coordinator_host('127.0.0.1', {third.port})")
+    assert "belongs to another cluster" in refusal(cluster, "add-worker", cluster.address(third))
+
+
 def test_a_database_on_one_server_has_no_workers(empty_database: Database) -> None:
     runner = CliRunner(env={"OWNER_DATABASE_URL": empty_database.url()})
     done = runner.invoke(group, ["cluster", "status"])

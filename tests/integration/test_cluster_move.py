@@ -1,9 +1,34 @@
-"""Groups of shards move between servers: nothing is lost, nothing is different."""
+"""Groups of shards move between servers: nothing is lost, nothing is different, others write on."""
 
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
 import pytest
+from cluster_writer import Writer
 from fix_cluster import Cluster
 
 pytestmark = pytest.mark.citus
+
+
+@contextmanager
+def writers(cluster: Cluster) -> Iterator[list[Writer]]:
+    """One on each road, into the columnstore and into rows, while the block runs."""
+    made = [
+        Writer(cluster, road="coordinator", metric_id=2, hours_ago=30),
+        Writer(cluster, road="direct", metric_id=3, hours_ago=2),
+    ]
+    for writer in made:
+        writer.start()
+    try:
+        yield made
+        time.sleep(1)
+    finally:
+        for writer in made:
+            writer.end()
 
 
 def test_a_new_worker_takes_its_share_and_everything_is_as_before(cluster: Cluster) -> None:
@@ -24,3 +49,151 @@ def test_a_new_worker_takes_its_share_and_everything_is_as_before(cluster: Clust
     assert cluster.wrong_rollups() == {"1m": 0, "1h": 0, "1d": 0}
     cluster.assert_whole()
     assert "nothing to move" in cluster.does("rebalance")
+
+
+def test_both_roads_write_on_while_groups_move(cluster: Cluster) -> None:
+    cold = cluster.cold()
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    with writers(cluster) as (through, direct):
+        time.sleep(1)
+        moves = []
+        for round_trip in range(2):
+            began = time.monotonic()
+            worker = cluster.workers[round_trip]
+            cluster.does("drain-worker", cluster.address(worker))
+            moves.append((began, time.monotonic()))
+    assert direct.refused > 0, "the fence was never met"
+    for writer in (through, direct):
+        writer.assert_kept()
+    for began, ended in moves:  # whoever did not move was written to all the time
+        busy = [when for when, _ in direct.when if began < when < ended]
+        assert len(busy) > 5
+    assert set(cluster.groups().values()) == {cluster.workers[2].port}
+    cluster.refresh()
+    assert cluster.cold() == cold
+    assert cluster.wrong_rollups() == {"1m": 0, "1h": 0, "1d": 0}
+    cluster.assert_whole()
+
+
+def test_other_groups_are_written_to_as_fast_while_one_moves(cluster: Cluster) -> None:
+    """Straight to a worker: the longest pause of every other group stays far below the move's length."""
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    done = threading.Event()
+    others: dict[int, list[float]] = {}
+    moving = int(cluster.does("rebalance", "--dry-run").split()[1])
+
+    def write(sensor: int, shard_id: int) -> None:
+        port = cluster.groups()[shard_id]
+        node = next(node for node in cluster.workers if node.port == port)
+        with psycopg.connect(node.url(cluster.name), autocommit=True) as conn:
+            while not done.is_set():
+                conn.execute(
+                    f"insert into telemetry.reading_{shard_id} (sensor_id, ts, value, metric_id)"  # type: ignore[arg-type]
+                    " values (%s, clock_timestamp(), 1, 4)",
+                    [sensor],
+                )
+                others[shard_id].append(time.monotonic())
+
+    threads = []
+    for sensor in range(1, 25):
+        shard_id = cluster.group_of(sensor)
+        if shard_id != moving and shard_id not in others:
+            others[shard_id] = []
+            threads.append(threading.Thread(target=write, args=(sensor, shard_id), daemon=True))
+    assert len(threads) == 3
+    for thread in threads:
+        thread.start()
+    began = time.monotonic()
+    cluster.does("rebalance")
+    length = time.monotonic() - began
+    done.set()
+    for thread in threads:
+        thread.join(10)
+    for times in others.values():
+        pauses = [later - sooner for sooner, later in itertools.pairwise(times)]
+        assert len(times) > 100
+        assert max(pauses) < length / 2, "an idle group waited for the move"
+
+
+def test_readers_notice_nothing(cluster: Cluster) -> None:
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    done = threading.Event()
+    seen: set[object] = set()
+    wrong: list[BaseException] = []
+    queries = (
+        "select 'readings', count(*), sum(value) from telemetry.reading where metric_id = 1",
+        "select 'hours', sum(n), count(*) from telemetry.rollup_1h where metric_id = 1",
+        "select 'episodes', count(*), 0 from alert.episode",
+    )
+
+    def read() -> None:
+        try:
+            with psycopg.connect(cluster.url(), autocommit=True) as conn:
+                while not done.is_set():
+                    for query in queries:
+                        for name, first, second in conn.execute(query).fetchall():  # type: ignore[call-overload]
+                            seen.add((name, first, round(second, 6)))
+        except BaseException as exc:
+            wrong.append(exc)
+
+    threads = [threading.Thread(target=read, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    cluster.does("rebalance")
+    cluster.does("drain-worker", cluster.address(cluster.workers[0]))
+    done.set()
+    for thread in threads:
+        thread.join(30)
+    assert wrong == []
+    assert len(seen) == len(queries), seen
+
+
+def test_a_drained_worker_can_be_taken_in_again(cluster: Cluster) -> None:
+    before, cold = cluster.digests(), cluster.cold()
+    first = cluster.workers[0]
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    assert "is no worker any more" in cluster.does("drain-worker", cluster.address(first))
+    assert cluster.address(first) not in cluster.headwater("status").output
+    again = cluster.headwater("add-worker", cluster.address(first))
+    assert again.exit_code == 0, (again.output, again.exception)
+    assert "groups moved" in cluster.does("rebalance")
+    assert cluster.digests() == before
+    assert cluster.cold() == cold
+    cluster.assert_whole()
+
+
+def test_alerts_go_on_where_a_group_came_to(cluster: Cluster) -> None:
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    shard_id = int(cluster.does("rebalance", "--dry-run").split()[1])
+    sensor = next(s for s in range(1, 25) if cluster.group_of(s) == shard_id)
+    source = next(w for w in cluster.workers if w.port == cluster.groups()[shard_id])
+    sequence = f"select last_value from alert.shard_number_{shard_id}"
+    ((given,),) = cluster.on(source, sequence)
+    cluster.does("rebalance")
+    cluster.execute(
+        "insert into alert.candidate (sensor_id, ts, value, metric_id)"
+        f" values ({sensor}, now() + interval '1 second', 7, 1),"
+        f" ({sensor}, now() + interval '2 seconds', 11, 1)"
+    )
+    episodes = cluster.execute(
+        f"select episode_id, state from alert.episode where sensor_id = {sensor} order by opened_at"
+    )
+    assert [state for _, state in episodes][-1] == "open"
+    newest = episodes[-1][0]
+    assert isinstance(newest, int)
+    assert newest > given, "a number was given twice"
+    ((open_ones, causes),) = cluster.execute(
+        "select count(*), count(distinct (sensor_id, metric_id, severity, side))"
+        " from alert.episode where state <> 'resolved'"
+    )
+    assert open_ones == causes
+
+
+def test_whoever_listens_is_told_of_the_move(cluster: Cluster) -> None:
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    shard_id = cluster.does("rebalance", "--dry-run").split()[1]
+    with psycopg.connect(cluster.url("headwater_app"), autocommit=True) as conn:
+        conn.execute("listen shards_moved")
+        cluster.does("rebalance")
+        told = [note.payload for note in conn.notifies(timeout=5, stop_after=1)]
+    assert told == [shard_id]

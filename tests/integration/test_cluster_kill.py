@@ -1,0 +1,216 @@
+"""Whoever is killed in the middle of a move: what was acknowledged is there, once, and the move goes on.
+
+The command writes its states to standard output, so it can be killed right after each; servers are killed
+as a crash of their machine would.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from cluster_writer import Writer
+from fix_cluster import Cluster
+
+from app.paths import ROOT
+
+pytestmark = pytest.mark.citus
+
+MAIN = "from app.cli import main; main()"
+STATES = ("->", "fenced", "copied", "verified", "switched", "done")
+
+
+class Command:
+    """`headwater cluster …` in a process of its own."""
+
+    def __init__(self, cluster: Cluster, *words: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", MAIN, "cluster", *words],
+            cwd=ROOT,
+            env=os.environ | {"OWNER_DATABASE_URL": cluster.url()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said: list[str] = []
+
+    def wait_for(self, word: str) -> None:
+        """Until it says so; everything it said is kept."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            if word in line:
+                return
+        pytest.fail(
+            f"never said {word}: {self.said} {self.process.stderr and self.process.stderr.read()}"
+        )
+
+    def kill9(self) -> None:
+        """As the kernel does."""
+        self.process.kill()
+        self.process.communicate()
+
+    def end(self) -> tuple[int, str]:
+        """Exit status, and what it had to say on standard error."""
+        _, complaint = self.process.communicate(timeout=120)
+        return self.process.returncode, complaint
+
+
+@contextmanager
+def writing(cluster: Cluster) -> Iterator[tuple[Writer, Writer]]:
+    """On both roads, with the ledgers compared at the end."""
+    made = (
+        Writer(cluster, road="coordinator", metric_id=2, hours_ago=30),
+        Writer(cluster, road="direct", metric_id=3, hours_ago=2),
+    )
+    for writer in made:
+        writer.start()
+    try:
+        yield made
+        time.sleep(0.5)
+    finally:
+        for writer in made:
+            writer.end()
+    for writer in made:
+        writer.assert_kept()
+
+
+def assert_as_before(cluster: Cluster, cold: list[tuple[Any, ...]]) -> None:
+    """Whole, without remains, and with every rollup."""
+    cluster.refresh()
+    assert cluster.cold() == cold
+    assert cluster.wrong_rollups() == {"1m": 0, "1h": 0, "1d": 0}
+    cluster.assert_whole()
+
+
+def test_a_command_killed_after_any_step_is_finished_by_the_next(cluster: Cluster) -> None:
+    cold = cluster.cold()
+    third = cluster.address(cluster.workers[2])
+    first = cluster.address(cluster.workers[0])
+    cluster.does("add-worker", third)
+    with writing(cluster):
+        for word in STATES:
+            command = Command(cluster, "drain-worker", first)
+            command.wait_for(word)
+            command.kill9()
+        cluster.does("drain-worker", first)
+    assert cluster.workers[0].port not in cluster.groups().values()
+    assert_as_before(cluster, cold)
+
+
+def test_a_command_killed_before_the_switch_left_the_group_where_it_was(cluster: Cluster) -> None:
+    """The copy is complete and checked, only the last commit is missing: the source still counts."""
+    before = cluster.digests()
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    places = cluster.groups()
+    command = Command(cluster, "rebalance")
+    command.wait_for("copied")
+    with psycopg.connect(cluster.url()) as conn:
+        conn.execute("select from ops.shard_move for update")
+        time.sleep(4)  # it builds, compares, and then waits for us
+        command.kill9()
+        conn.rollback()
+    assert cluster.groups() == places
+    (move,) = cluster.status()["moves"]
+    assert move["state"] in ("copied", "verified")
+    assert "1 groups moved" in cluster.does("rebalance") or cluster.groups() != places
+    assert cluster.digests() == before
+    cluster.assert_whole()
+
+
+def test_an_unfinished_move_is_seen_and_its_group_says_that_it_moves(cluster: Cluster) -> None:
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    command = Command(cluster, "rebalance")
+    command.wait_for("fenced")
+    command.kill9()
+    status = cluster.headwater("status")
+    assert status.exit_code == 3
+    assert "-> if no command is at it: headwater cluster rebalance" in status.output
+    (move,) = cluster.status()["moves"]
+    port = cluster.groups()[move["shard_id"]]
+    node = next(node for node in cluster.workers if node.port == port)
+    with pytest.raises(psycopg.Error) as refused:
+        cluster.on(node, f"delete from telemetry.reading_{move['shard_id']}")
+    assert refused.value.sqlstate == "HW423"
+    cluster.does("rebalance")
+    cluster.assert_whole()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_commands_killed_at_any_moment_lose_nothing(cluster: Cluster, seed: int) -> None:
+    dice = random.Random(seed)
+    cold = cluster.cold()
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    first = cluster.address(cluster.workers[0])
+    with writing(cluster):
+        for _ in range(6):
+            command = Command(cluster, "drain-worker", first)
+            threading.Timer(dice.uniform(0.5, 7), command.process.kill).start()
+            command.end()
+        last = cluster.headwater("drain-worker", first)
+        assert last.exit_code == 0 or "is no worker here" in str(last.exception), last.exception
+    assert_as_before(cluster, cold)
+
+
+@pytest.mark.parametrize("who", ["source", "target"])
+def test_a_server_killed_in_the_middle(cluster: Cluster, who: str) -> None:
+    cold = cluster.cold()
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    places = cluster.groups()
+    with writing(cluster):
+        command = Command(cluster, "rebalance")
+        command.wait_for("fenced")
+        shard_id = int(command.said[-1].split()[1])
+        victim = next(
+            node
+            for node in cluster.workers
+            if node.port == (places[shard_id] if who == "source" else cluster.workers[2].port)
+        )
+        victim.kill9()
+        status, complaint = command.end()
+        assert status == 1
+        assert complaint.startswith("headwater: ")
+        assert complaint.count("\n") == 1
+        assert cluster.groups() == places
+        states = {node["node"]: node["is_up"] for node in cluster.status()["nodes"]}
+        assert states[cluster.address(victim)] is False
+        if who == "target":  # the source's writers need not wait until it is back
+            port = places[shard_id]
+            source = next(node for node in cluster.workers if node.port == port)
+            assert cluster.on(source, "select * from ops.fenced_shards()") == []
+        victim.start()
+        cluster.does("rebalance")
+    assert cluster.groups() != places
+    assert_as_before(cluster, cold)
+
+
+def test_the_coordinator_killed_in_the_middle(cluster: Cluster) -> None:
+    cold = cluster.cold()
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    with writing(cluster):
+        command = Command(cluster, "rebalance")
+        command.wait_for("copied")
+        cluster.server.kill9()
+        status, complaint = command.end()
+        assert status == 1
+        assert "headwater cluster rebalance" in complaint
+        cluster.server.start()
+        cluster.does("rebalance")
+    assert_as_before(cluster, cold)
+
+
+def test_two_commands_do_not_meet(cluster: Cluster) -> None:
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    command = Command(cluster, "rebalance")
+    command.wait_for("fenced")
+    second = cluster.headwater("rebalance", "--wait", "0")
+    assert "another migrate or cluster command is running (pid " in str(second.exception)
+    assert command.end()[0] == 0
+    cluster.assert_whole()
