@@ -12,6 +12,7 @@ from psycopg_pool import PoolTimeout
 
 from app import errors
 from app.db.away import node_away
+from app.db.moving import DETAIL, is_moving
 
 log = structlog.get_logger()
 
@@ -66,6 +67,8 @@ def to_problem(exc: Exception) -> errors.Problem:
             "elsewhere is not affected. Try again.",
             headers={"Retry-After": "5"},
         )
+    if is_moving(exc):
+        return errors.Unavailable(DETAIL, headers={"Retry-After": "5"})
     if isinstance(exc, psycopg.errors.QueryCanceled):
         return errors.Unavailable(
             "The query took too long; ask for a shorter span or a coarser rollup.",

@@ -53,7 +53,7 @@ class Services:
                 "catalogue_changed": self._catalogue_changed,
                 "sensor_created": self.catalogue.forget_unknown,
                 "alert_raised": self.hub.ring,
-                "shards_moved": self.writer.forget,
+                "shards_moved": self.writer.look_again,
             },
             polled=frozenset({"alert_raised"}),
         )

@@ -10,7 +10,11 @@ import re
 import psycopg
 
 LOST = ("08", "57P0")
-UNDER_COPY = "failure on connection marked as essential"
+UNDER_COPY = (
+    "failure on connection marked as essential",
+    "server closed the connection unexpectedly",
+    "could not receive data from server",
+)
 _ADDRESS = re.compile(
     r"(?:@|\bnode |\bon |\bto |\bessential: )(\[[0-9a-f:]+\]|[\w.-]+):(\d{1,5})\b", re.IGNORECASE
 )
@@ -22,7 +26,9 @@ def node_away(exc: BaseException) -> tuple[str, int] | None:
         return None
     diag = exc.diag
     is_lost = (exc.sqlstate or "").startswith(LOST)
-    is_under_copy = exc.sqlstate == "XX000" and UNDER_COPY in (diag.message_primary or "")
+    is_under_copy = exc.sqlstate == "XX000" and any(
+        words in (diag.message_primary or "") for words in UNDER_COPY
+    )
     if not is_lost and not is_under_copy:
         return None
     for text in (diag.message_primary, diag.message_detail, diag.context):

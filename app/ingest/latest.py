@@ -7,7 +7,7 @@ the next one that starts.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import psycopg
@@ -15,6 +15,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from app.db.away import node_away
+from app.db.moving import is_elsewhere
 from app.db.pool import connect
 from app.ingest.batch import Batch, join
 from app.ingest.shard import Target
@@ -22,14 +23,24 @@ from app.ingest.shard import Target
 log = structlog.get_logger()
 
 REPAIR_SECONDS = 5.0
-"""Pause between attempts while some other node's shards can't be repaired."""
+"""Pause between attempts while some shards can't be repaired: their node is away, or they move."""
+MOVING_SECONDS = 1.0
+"""Pause between attempts to write to shards that move."""
 
 
 class LatestKeeper:
     """One background task; `note` never blocks, `flush` waits for what was noted before."""
 
-    def __init__(self, url: str, targets: Mapping[int, Target], *, interval: float = 1.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        targets: Mapping[int, Target],
+        *,
+        interval: float = 1.0,
+        on_stray: Callable[[Batch], None] = lambda _: None,
+    ) -> None:
         self._url = url
+        self._on_stray = on_stray
         self._targets = targets
         self._is_repair_due = True
         self._interval = interval
@@ -54,9 +65,25 @@ class LatestKeeper:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def aim(self, targets: Mapping[int, Target]) -> None:
-        """Shards have come or gone; what another process left behind with them is repaired."""
+        """Shards have come or gone; what another process left behind with them is repaired.
+
+        Of those that are gone what is noted goes to `on_stray`.
+        """
         self._targets, self._is_repair_due = targets, True
+        noted, self._noted = self._noted, []
+        for batch in noted:
+            self._keep(batch)
         self._wake.set()
+
+    def _keep(self, batch: Batch) -> None:
+        """Note again what could not be written, or pass it on."""
+        if batch.group is not None:
+            is_ours = np.isin(batch.group, list(self._targets))
+            if not is_ours.all():
+                self._on_stray(batch.where(~is_ours))
+                batch = batch.where(is_ours)
+        if len(batch):
+            self._noted.append(batch)
 
     def note(self, batch: Batch) -> None:
         """These readings are committed."""
@@ -123,39 +150,60 @@ class LatestKeeper:
     async def _repair(self, connection: AsyncConnection) -> None:
         if self._is_repair_due:
             self._is_repair_due = False
-            try:
-                async with connection.transaction():
-                    for target in self._targets.values():
+            for target in list(self._targets.values()):
+                try:
+                    async with connection.transaction():
                         await connection.execute(target.sql["latest_repair"])
-            except psycopg.OperationalError as exc:
-                if connection.closed or node_away(exc) is None:
-                    raise
-                log.warning("latest_repair_incomplete", error=str(exc).strip())
-                self._is_repair_due = True
-                asyncio.get_running_loop().call_later(REPAIR_SECONDS, self._wake.set)
+                except psycopg.Error as exc:
+                    if connection.closed or not (node_away(exc) or is_elsewhere(exc)):
+                        raise
+                    log.warning("latest_repair_incomplete", error=str(exc).strip())
+                    self._is_repair_due = True
+                    asyncio.get_running_loop().call_later(REPAIR_SECONDS, self._wake.set)
 
     async def _put(self, connection: AsyncConnection) -> None:
         self._wake.clear()
         if not self._noted:
             return
         newest, upto = _newest(join(self._noted)), self._notes
-        self._noted = [
-            newest
-        ]  # stays noted until it is written; what is noted meanwhile comes behind
-        async with connection.transaction():
-            for number, target in self._targets.items():
-                part = newest
-                if newest.group is not None:
-                    part = newest.where(newest.group == number)
-                if len(part):
+        self._noted = []  # what is noted meanwhile comes behind
+        parts = [
+            (target, newest if newest.group is None else newest.where(newest.group == number))
+            for number, target in self._targets.items()
+        ]
+        try:
+            async with connection.transaction():
+                for target, part in parts:
                     await _put(connection, target, part)
-        del self._noted[0]
+        except psycopg.Error as exc:
+            if not is_elsewhere(exc):
+                self._keep(newest)
+                raise
+            await self._put_apart(connection, parts)
         self._written = upto
         async with self._flushed:
             self._flushed.notify_all()
 
+    async def _put_apart(
+        self, connection: AsyncConnection, parts: list[tuple[Target, Batch]]
+    ) -> None:
+        """Write what does not move; the rest stays noted."""
+        failure: psycopg.Error | None = None
+        for target, part in parts:
+            try:
+                async with connection.transaction():
+                    await _put(connection, target, part)
+            except psycopg.Error as exc:
+                self._keep(part)
+                failure = failure if is_elsewhere(exc) else exc
+        if failure is not None:
+            raise failure
+        asyncio.get_running_loop().call_later(MOVING_SECONDS, self._wake.set)
+
 
 async def _put(connection: AsyncConnection, target: Target, newest: Batch) -> None:
+    if not len(newest):
+        return
     await connection.execute(
         target.sql["latest_put"],
         {

@@ -23,6 +23,7 @@ import psycopg
 import structlog
 from numpy.typing import NDArray
 
+from app.db.moving import DETAIL, is_elsewhere
 from app.db.pool import connect
 from app.errors import Unavailable
 from app.ingest.band import BandKeeper
@@ -37,8 +38,6 @@ from app.settings import Settings
 
 log = structlog.get_logger()
 
-MOVING = "HW423"
-"""SQLSTATE of a shard that takes no readings because it is being moved."""
 PATIENCE_SECONDS = 15.0
 PAUSE_SECONDS = 0.25
 LOOK_AGAIN_SECONDS = 5.0
@@ -106,9 +105,21 @@ class Road:
         """Wait until what this process has committed is in telemetry.latest_reading."""
         await asyncio.gather(*(writer.flush_latest() for writer in self._writers()))
 
-    def forget(self) -> None:
-        """Shards may have moved: look before the next batch."""
+    def look_again(self) -> None:
+        """Shards have moved: learn where they are, also if no batch comes."""
         self._is_known = False
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._begin(), name="road")
+
+    def _note(self, newest: Batch) -> None:
+        """Latest readings whose shards are elsewhere by now."""
+        if self._map is None or newest.group is None:
+            return
+        node_of = self._map.node_of[newest.group]
+        for number in np.unique(node_of).tolist():
+            writer = self._far.get(self._map.nodes[number])
+            if writer is not None:
+                writer.latest.note(newest.where(node_of == number))
 
     async def submit(self, batch: Batch) -> Codes:
         """Write a batch; the verdict of each reading: STORED, DUPLICATE, CONFLICT or AWAY, shape (n,).
@@ -157,22 +168,26 @@ class Road:
             node = places.nodes[places.node_of[group[0]]]
             batch.group = group if self._is_direct else None
             try:
-                return await self._far[node].submit(batch)
+                return await self._to(node).submit(batch)
             except psycopg.Error as exc:
-                if not (isinstance(exc, psycopg.errors.UndefinedTable) or exc.sqlstate == MOVING):
+                if not is_elsewhere(exc):
                     raise
                 if time.monotonic() > deadline:
-                    raise Unavailable(
-                        "Readings of some sensors are being moved to another server; send again later.",
-                        headers={"Retry-After": "5"},
-                    ) from None
+                    raise Unavailable(DETAIL, headers={"Retry-After": "5"}) from None
                 if (group != group[0]).any():  # only some of them, perhaps
                     return await self._spread(places, batch, group, group)
                 await asyncio.sleep(PAUSE_SECONDS)
-            self.forget()
+            if self._map is places:  # nobody has looked meanwhile
+                self._is_known = False
             found = await self._places()
             assert found is not None
             places, group = found, found.group_of(batch.sensor_id)
+
+    def _to(self, node: Node) -> Writer:
+        try:
+            return self._far[node]
+        except KeyError:
+            raise psycopg.errors.UndefinedTable(f"{node} has no shards any more") from None
 
     async def _places(self) -> ShardMap | None:
         """Where shards are; None: everything goes through the server that is configured."""
@@ -204,22 +219,27 @@ class Road:
                 self._near = self._writer(url, {0: Target()})
             return
         self._map = ShardMap(places)
+        known = set(self._far)
         for node in self._map.nodes:
-            targets = self._map.targets(node) if self._is_direct else {0: Target(rings=True)}
-            if node in self._far:
-                self._far[node].aim(targets)
-            else:
+            if node not in known:
                 way = address_of(url, node) if self._is_direct else url
-                self._far[node] = self._writer(way, targets)
-        for node in self._far.keys() - set(self._map.nodes):
-            await self._far.pop(node).stop()
+                self._far[node] = self._writer(way, self._targets(self._map, node))
+        for node in known & set(self._map.nodes):
+            self._far[node].aim(self._targets(self._map, node))
+        for node in known - set(self._map.nodes):
+            gone = self._far.pop(node)
+            gone.aim({})
+            await gone.stop()
         if not self._is_direct:
             return
         direct = self._settings.direct_database_url
         self._on_nodes([address_of(direct, node) for node in self._map.nodes])
 
+    def _targets(self, places: ShardMap, node: Node) -> dict[int, Target]:
+        return places.targets(node) if self._is_direct else {0: Target(rings=True)}
+
     def _writer(self, url: str, targets: dict[int, Target]) -> Writer:
-        writer = Writer(self._settings, url, targets, self.bands)
+        writer = Writer(self._settings, url, targets, self.bands, self._note)
         writer.start()
         return writer
 

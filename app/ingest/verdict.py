@@ -53,7 +53,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 REASONS = {
     Code.CONFLICT: "another value is stored for this sensor, metric and time; it stays",
-    Code.AWAY: "the server that holds this sensor can't be reached; send the reading again",
+    Code.AWAY: "the server that holds this sensor is away or hands it on; send the reading again",
 }
 NAMES = ("stored", "late", "duplicate", "conflict", "rejected", "unavailable")
 

@@ -12,7 +12,7 @@ Invariants
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from app.db.away import node_away
+from app.db.moving import is_elsewhere
 from app.errors import Unavailable
 from app.ingest.band import BandKeeper
 from app.ingest.batch import Batch, join
@@ -50,7 +51,12 @@ class Writer:
     """The process's writers on one server."""
 
     def __init__(
-        self, settings: Settings, url: str, targets: Mapping[int, Target], bands: BandKeeper
+        self,
+        settings: Settings,
+        url: str,
+        targets: Mapping[int, Target],
+        bands: BandKeeper,
+        on_stray: Callable[[Batch], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._url = url
@@ -60,7 +66,7 @@ class Writer:
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
         self._bands = bands
-        self.latest = LatestKeeper(url, targets)
+        self.latest = LatestKeeper(url, targets, on_stray=on_stray)
         self.queued_readings = 0
         self.connected = 0
         """Writer connections that are up."""
@@ -198,14 +204,18 @@ class Writer:
 
     async def _write_parts(self, link: Link, group: list[Submission], cause: psycopg.Error) -> None:
         """The group failed as a whole: each submission for itself, the guilty one fails alone."""
-        log.warning("writer_group_failed", sqlstate=cause.sqlstate, error=str(cause).strip())
+        if not is_elsewhere(cause):
+            log.warning("writer_group_failed", sqlstate=cause.sqlstate, error=str(cause).strip())
         if _is_lost(link.connection, cause):
             raise psycopg.OperationalError(str(cause).strip()) from cause
         if node_away(cause):  # behind the server, which holds all of the group
             _fail(group, _away())
             return
-        if isinstance(cause, psycopg.OperationalError) and not isinstance(
-            cause, psycopg.errors.DeadlockDetected
+        if is_elsewhere(cause) and len(group) == 1:  # the road knows what to do
+            _fail(group, cause)
+            return
+        if isinstance(cause, psycopg.OperationalError) and not (
+            isinstance(cause, psycopg.errors.DeadlockDetected) or is_elsewhere(cause)
         ):
             # a time-out or a full disk, no reading's fault: parts would fail as the whole did
             _fail(group, _busy())
@@ -217,7 +227,7 @@ class Writer:
                 if _is_lost(link.connection, exc):
                     raise psycopg.OperationalError(str(exc).strip()) from exc
                 is_passing = node_away(exc) or isinstance(exc, psycopg.OperationalError)
-                _fail([submission], _busy() if is_passing else exc)
+                _fail([submission], _busy() if is_passing and not is_elsewhere(exc) else exc)
                 continue
             self._resolve([submission], submission.batch, codes)
 
