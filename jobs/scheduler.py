@@ -25,6 +25,7 @@ from app.errors import CommandError
 from app.settings import Settings
 from jobs.alert import sweep_alerts
 from jobs.archive import archive_due
+from jobs.move import settle_moves
 from jobs.rollup import refresh_rollups
 from jobs.tidy import tidy
 
@@ -45,6 +46,7 @@ JOBS = (
     Job("refresh_rollups", 30, refresh_rollups),
     Job("sweep_alerts", 60, sweep_alerts),
     Job("tidy", 60, tidy),
+    Job("settle_moves", 15, settle_moves),
     Job("archive", 3600, archive_due),
 )
 HEARTBEAT_SECONDS = 5

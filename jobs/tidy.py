@@ -5,6 +5,7 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import LockNotAvailable
 
 from app.db.away import node_away
+from app.db.moving import is_moving
 from app.db.queries import queries
 
 SQL = queries("jobs")
@@ -14,12 +15,12 @@ CANDIDATE_BYTES = 64 * 1024 * 1024
 
 
 async def tidy(connection: AsyncConnection) -> None:
-    """One round. A table that is busy, or lies on a node that is away, is left for the next."""
+    """One round. A table that is busy, moves, or lies on a node that is away is left for the next."""
     for name in ("reply_tidy", "outbox_tidy", "ingest_log_tidy"):
         try:
             await connection.execute(SQL[name])
         except OperationalError as exc:
-            if connection.closed or node_away(exc) is None:
+            if connection.closed or not (node_away(exc) or is_moving(exc)):
                 raise
             log.warning("tidy_incomplete", table=name.removesuffix("_tidy"), error=str(exc).strip())
     cursor = await connection.execute(SQL["candidate_size"])
@@ -32,6 +33,6 @@ async def tidy(connection: AsyncConnection) -> None:
         except LockNotAvailable:
             log.info("candidates_busy")
         except OperationalError as exc:
-            if connection.closed or node_away(exc) is None:
+            if connection.closed or not (node_away(exc) or is_moving(exc)):
                 raise
             log.warning("tidy_incomplete", table="candidate", error=str(exc).strip())

@@ -17,6 +17,7 @@ from app.archive.digest import CHECKSUM_KIND, Digest, total
 from app.db.pool import Connection, connect_direct
 from app.db.queries import queries
 from app.errors import CommandError
+from app.ops.moves import REMEDY, moves_unfinished
 from app.settings import Settings
 
 SQL = queries("archive")
@@ -72,12 +73,18 @@ async def owner_connection(settings: Settings) -> AsyncIterator[Connection]:
 
 @asynccontextmanager
 async def only_archiver(connection: AsyncConnection) -> AsyncIterator[bool]:
-    """Hold the lock that makes us the only one; yields whether we got it."""
+    """Hold the lock that makes us the only one; yields whether we got it.
+
+    Whoever moves shards holds it, too. Raises CommandError where a move was left in the middle.
+    """
     jobs = queries("jobs")
     cursor = await connection.execute(jobs["job_lock"], {"job": LOCK})
     row = await cursor.fetchone()
     is_mine = bool(row and row[0])
     try:
+        if is_mine:
+            for move in await moves_unfinished(connection):
+                raise CommandError(f"{move}, and the archive waits for that: {REMEDY}")
         yield is_mine
     finally:
         if is_mine and not connection.closed:

@@ -18,7 +18,7 @@ from app.read.parameter import moment
 from app.settings import Settings
 from jobs import archive as job
 
-BUSY = "another process archives right now; try again when it is done"
+BUSY = "another process archives, or moves shards, right now; try again when it is done"
 
 
 @click.group()

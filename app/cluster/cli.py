@@ -12,6 +12,7 @@ from app.cluster.session import LOCK_WAIT_SECONDS, Cluster, hold
 from app.cluster.survey import Survey, survey
 from app.errors import CommandError
 from app.local.doctor_cli import table
+from app.ops.moves import REMEDY
 from app.settings import Settings
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ def add_worker(address: tuple[str, int], wait: float) -> None:
 def drain_worker(address: tuple[str, int], wait: float) -> None:
     """Move everything off the worker at ADDRESS (HOST:PORT), then take it out."""
     host, port = address
-    count = _run(lambda held: worker.drain(held, host=host, port=port), wait=wait)
+    count = _run(lambda held: worker.drain(held, host=host, port=port), moves=True, wait=wait)
     click.echo(f"{count} groups moved")
 
 
@@ -88,7 +89,7 @@ def rebalance(dry_run: bool, wait: float) -> None:
     if dry_run:
         _run(_say_plan, is_reader=True)
         return
-    count = _run(worker.rebalance, wait=wait)
+    count = _run(worker.rebalance, moves=True, wait=wait)
     click.echo(f"{count} groups moved" if count else "The workers are even; nothing to move.")
 
 
@@ -96,11 +97,12 @@ def _run(
     what: Callable[[Cluster], Awaitable[T]],
     *,
     is_reader: bool = False,
+    moves: bool = False,
     wait: float = LOCK_WAIT_SECONDS,
 ) -> T:
     async def run() -> T:
         url = Settings.from_env().owner_database_url
-        async with hold(url, click.echo, is_reader=is_reader, lock_wait=wait) as held:
+        async with hold(url, click.echo, is_reader=is_reader, moves=moves, lock_wait=wait) as held:
             return await what(held)
 
     return asyncio.run(run())
@@ -148,7 +150,7 @@ def lines(found: Survey) -> list[str]:
             f"MOVE  shards {move.shard_id}: {move.source} -> {move.target}, {move.state}"
             + (f" ({move.problem})" if move.problem else "")
         )
-        text.append("    -> if no command is at it: headwater cluster rebalance")
+        text.append("    a command is at it" if move.is_running else f"    -> {REMEDY}")
     for node in found.nodes:
         text += [f"DANGER  {node.node}: {danger}" for danger in node.dangers]
         if node.missing:

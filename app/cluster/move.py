@@ -73,13 +73,21 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 async def unfinished(cluster: Cluster) -> list[Move]:
     """Moves that somebody began."""
     async with cluster.conn.cursor(row_factory=class_row(Move)) as cur:
-        await cur.execute(STATEMENTS["moves_unfinished"])
+        await cur.execute(STATEMENTS["moves_begun"])
         return await cur.fetchall()
 
 
 async def settle(cluster: Cluster) -> None:
     """Bring to an end what an earlier command left in the middle, and leave no fence behind."""
-    for move in await unfinished(cluster):
+    places = await cluster.places()
+    known = {node.number for node in places.workers}
+    moves = await unfinished(cluster)
+    if any(not {move.source_node, move.target_node} <= known for move in moves):
+        await cluster.run(
+            "moves_settle"
+        )  # of a node that was removed there is nothing to go on with
+        moves = await unfinished(cluster)
+    for move in moves:
         cluster.report(f"{move}  goes on, was {move.state}")
         await carry_out(cluster, move)
     places = await cluster.places()

@@ -4,6 +4,8 @@ The lock is the migrator's, so that nobody changes shards while another moves th
 is not distributed, or behind the files, is refused with the remedy.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +14,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
+from app.archive.book import LOCK as ARCHIVER
 from app.db.queries import queries
 from app.errors import CommandError
 from app.migrate import ledger as book
@@ -75,22 +78,19 @@ async def ask(conn: AsyncConnection[Any], name: str, **values: object) -> list[t
     return await cur.fetchall() if cur.description else []
 
 
-async def is_spread(url: str) -> bool:
-    """Whether the database has its distributed tables already."""
-    async with connect(url) as conn:
-        cur = await conn.execute("select to_regclass('ops.shard_move') is not null")
-        return await cur.fetchone() == (True,)
-
-
 @asynccontextmanager
 async def hold(
     url: str,
     report: Report,
     *,
     is_reader: bool = False,
+    moves: bool = False,
     lock_wait: float = LOCK_WAIT_SECONDS,
 ) -> AsyncIterator[Cluster]:
-    """The cluster, held until the end; a reader holds nothing and keeps nobody waiting."""
+    """The cluster, held until the end; a reader holds nothing and keeps nobody waiting.
+
+    `moves`: groups are going to move, so the archive must not be at work.
+    """
     migrations, sql = read_migrations(MIGRATIONS), read_sql(SQL)
     session = connect(url, options=OPTIONS) if is_reader else alone(url, lock_wait, report)
     async with session as conn:
@@ -102,4 +102,23 @@ async def hold(
             )
         if not plan.is_current:
             raise BehindError("the database is not up to date: run `headwater migrate`")
+        if moves:
+            await _keep_archiver_out(conn, lock_wait, report)
         yield Cluster(url=url, conn=conn, files=applicable(sql, plan), report=report)
+
+
+async def _keep_archiver_out(conn: AsyncConnection[Any], wait: float, report: Report) -> None:
+    deadline = time.monotonic() + wait
+    has_said = False
+    while True:
+        cur = await conn.execute(queries("jobs")["job_lock"], {"job": ARCHIVER})
+        if await cur.fetchone() == (True,):
+            return
+        if time.monotonic() >= deadline:
+            raise CommandError(
+                f"the archive is at work and did not finish within {wait:g} s; try again later"
+            )
+        if not has_said:
+            report(f"the archive is at work, waiting up to {wait:.0f} s")
+            has_said = True
+        await asyncio.sleep(0.5)

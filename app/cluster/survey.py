@@ -7,7 +7,6 @@ import msgspec
 import psycopg
 from psycopg import AsyncConnection
 
-from app.cluster.move import Move, unfinished
 from app.cluster.plan import Load, skew
 from app.cluster.session import Cluster, Member
 from app.errors import CommandError
@@ -15,6 +14,7 @@ from app.local.doctor import findings, read_offer
 from app.migrate import nodes
 from app.migrate.nodes import on_node
 from app.migrate.places import ANCHOR, Places
+from app.ops.moves import Move, moves_unfinished
 
 
 class GroupState(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,16 +44,6 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
     """What the server's settings risk, as `headwater doctor` has it."""
 
 
-class MoveState(msgspec.Struct, frozen=True, kw_only=True):
-    """A move that is under way, or that `headwater cluster rebalance` would go on with."""
-
-    shard_id: int
-    source: str
-    target: str
-    state: str
-    problem: str | None
-
-
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """The whole cluster."""
 
@@ -62,7 +52,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """Readings of the fullest worker by the mean, in bytes; null: no readings, or a node down."""
     is_complete: bool
     groups: list[GroupState]
-    moves: list[MoveState]
+    moves: list[Move]
 
     @property
     def is_well(self) -> bool:
@@ -78,7 +68,6 @@ async def survey(cluster: Cluster) -> Survey:
     """Ask the coordinator and each node."""
     places = await cluster.places()
     members = await cluster.members()
-    names = {member.number: str(member.node) for member in members}
     answers = await asyncio.gather(*(_ask(cluster, places, member) for member in members))
     states = [state for state, _ in answers]
     sizes = {shard_id: size for _, sizes in answers for shard_id, size in sizes.items()}
@@ -96,7 +85,7 @@ async def survey(cluster: Cluster) -> Survey:
             )
             for group in places.groups
         ],
-        moves=[_told(move, names) for move in await unfinished(cluster)],
+        moves=await moves_unfinished(cluster.conn),
     )
 
 
@@ -111,16 +100,6 @@ async def loads(cluster: Cluster) -> list[Load]:
             Load(shard_id=shard_id, node=node.number, size=size) for shard_id, size in sizes.items()
         ]
     return found
-
-
-def _told(move: Move, names: dict[int, str]) -> MoveState:
-    return MoveState(
-        shard_id=move.shard_id,
-        source=names.get(move.source_node, "a node that was removed"),
-        target=names.get(move.target_node, "a node that was removed"),
-        state=move.state,
-        problem=move.problem,
-    )
 
 
 async def _ask(

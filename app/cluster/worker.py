@@ -10,13 +10,14 @@ from psycopg import sql as pgsql
 
 from app.cluster.move import move_group, settle
 from app.cluster.plan import Step, make_plan
-from app.cluster.session import BehindError, Cluster, Member, hold, is_spread
+from app.cluster.session import BehindError, Cluster, Member, hold
 from app.cluster.survey import loads
 from app.errors import CommandError
 from app.local.doctor import Offer, read_offer
 from app.migrate import nodes
-from app.migrate.nodes import Report, on_node
-from app.migrate.places import Node
+from app.migrate.engine import connect
+from app.migrate.nodes import SCHEMAS, Report, on_node
+from app.migrate.places import Node, is_spread
 
 NEW = -1
 """Number of a node that Citus has not numbered yet."""
@@ -33,11 +34,12 @@ async def add(cluster: Cluster, *, host: str, port: int) -> None:
     async with on_node(cluster.url, node) as there:
         await _check(cluster, there, node)
         if known is None:
+            await _make_free(cluster, there, node)
+    if known is None:
+        async with on_node(cluster.url, node) as there:
             await _make_extensions(there, node)
-            await _check_is_free(there, node)
-    async with on_node(
-        cluster.url, node
-    ) as there:  # what is known of an extension once it is there
+    # what is known of an extension once it is there
+    async with on_node(cluster.url, node) as there:
         await _check(cluster, there, node)
     await nodes.prepare(cluster.conn, cluster.url, node)
     await cluster.run("node_add", host=host, port=port)
@@ -62,7 +64,9 @@ async def complete_local(url: str, report: Report) -> None:
 
     Where the database is behind the files, `headwater migrate` comes next, and does it.
     """
-    if await is_spread(url):
+    async with connect(url) as conn:
+        is_in_use = await is_spread(conn)
+    if is_in_use:
         with suppress(BehindError):
             async with hold(url, report) as cluster:
                 await complete(cluster)
@@ -182,19 +186,34 @@ async def _make_extensions(there: AsyncConnection[Any], node: Node) -> None:
             ) from None
 
 
-async def _check_is_free(there: AsyncConnection[Any], node: Node) -> None:
-    """Refuse another cluster's database, and forget what an attempt to add this one left prepared."""
+async def _make_free(cluster: Cluster, there: AsyncConnection[Any], node: Node) -> None:
+    """Remove what a worker that was drained, or an attempt to add it, left; refuse anything else."""
+    cur = await there.execute("select to_regclass('pg_catalog.pg_dist_node') is not null")
+    if await cur.fetchone() != (True,):
+        return
     cur = await there.execute(
         "select gid from pg_catalog.pg_prepared_xacts"
         r" where database = pg_catalog.current_database() and gid like 'citus\_%'"
     )
     for (gid,) in await cur.fetchall():
         await there.execute(pgsql.SQL("rollback prepared {}").format(pgsql.Literal(gid)))
-    cur = await there.execute("select exists (select from pg_catalog.pg_dist_node)")
-    if await cur.fetchone() == (True,):
+    cur = await there.execute("select groupid, nodename, nodeport from pg_catalog.pg_dist_node")
+    belonged = await cur.fetchall()
+    if not belonged:
+        return
+    ours = [(one.number, one.host, one.port) for one in await cluster.members() if not one.number]
+    cur = await there.execute(
+        "select exists (select from pg_catalog.pg_class where relname ~ '^reading_[0-9]+$')"
+    )
+    if not set(ours) <= set(belonged) or await cur.fetchone() != (False,):
         raise CommandError(
             f"the database on {node} belongs to another cluster, or did: drop and create it anew"
         )
+    cur = await there.execute(SCHEMAS)
+    schemas = await cur.fetchall()
+    await there.execute("drop extension citus cascade")
+    for (name,) in schemas:
+        await there.execute(pgsql.SQL("drop schema {} cascade").format(pgsql.Identifier(name)))
 
 
 async def _wait_synced(cluster: Cluster, node: Node) -> None:

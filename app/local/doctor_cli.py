@@ -19,6 +19,7 @@ from app.local.doctor import (
     read_offer,
 )
 from app.local.doctor_nodes import NodeOffer, node_findings, read_nodes
+from app.ops.moves import REMEDY, Move, cut_off, moves_unfinished
 from app.settings import Settings
 
 NODE_SECONDS = 10.0
@@ -47,13 +48,14 @@ def doctor(as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def make_report(offer: Offer, nodes: list[NodeOffer]) -> Report:
-    """Judge the server and its other nodes."""
-    found = by_level([*findings(offer), *node_findings(offer, nodes)])
+def make_report(offer: Offer, nodes: list[NodeOffer], moves: Sequence[Move] = ()) -> Report:
+    """Judge the server, its other nodes, and what moves between them."""
+    cut = [Finding("warning", "move", text, REMEDY) for text in cut_off(moves)]
+    found = by_level([*findings(offer), *node_findings(offer, nodes), *cut])
     return Report(offer, nodes, features(offer), found)
 
 
-async def _ask(url: str) -> tuple[Offer, list[NodeOffer]]:
+async def _ask(url: str) -> tuple[Offer, list[NodeOffer], list[Move]]:
     try:
         connection = await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as exc:
@@ -63,7 +65,17 @@ async def _ask(url: str) -> tuple[Offer, list[NodeOffer]]:
         ) from None
     async with connection:
         offer = await read_offer(connection)
-        return offer, await read_nodes(connection, offer, url, seconds=NODE_SECONDS)
+        nodes = await read_nodes(connection, offer, url, seconds=NODE_SECONDS)
+        return (
+            offer,
+            nodes,
+            await _moves(connection),
+        )
+
+
+async def _moves(connection: psycopg.AsyncConnection) -> list[Move]:
+    cursor = await connection.execute("select to_regproc('ops.unfinished_moves') is not null")
+    return await moves_unfinished(connection) if await cursor.fetchone() == (True,) else []
 
 
 def lines(report: Report) -> list[str]:
@@ -92,10 +104,13 @@ def lines(report: Report) -> list[str]:
 
 def _node_lines(nodes: Sequence[NodeOffer]) -> list[str]:
     rows = [
-        (str(node.number), node.address, *(_versions(node.offer) if node.offer else ("down",)))
+        (
+            *(str(node.number), node.address, str(node.shards)),
+            *(_versions(node.offer) if node.offer else ("down",)),
+        )
         for node in nodes
     ]
-    header = ("node", "address", "PostgreSQL", "timescaledb", "edition", "citus")
+    header = ("node", "address", "shards", "PostgreSQL", "timescaledb", "edition", "citus")
     return table([row + ("",) * (len(header) - len(row)) for row in rows], header)
 
 

@@ -19,7 +19,13 @@ from app.migrate.nodes import address_of
 from app.migrate.places import Node
 
 _OTHERS = """
-select d.groupid, d.nodename, d.nodeport
+select
+    d.groupid, d.nodename, d.nodeport, (
+        select count(*)
+        from pg_catalog.pg_dist_placement as p
+        join pg_catalog.pg_dist_shard as s on s.shardid = p.shardid
+        where p.groupid = d.groupid and s.logicalrelid = to_regclass('telemetry.reading')
+    )
 from pg_catalog.pg_dist_node as d
 where d.noderole = 'primary'
     and d.groupid <> (select l.groupid from pg_catalog.pg_dist_local_group as l)
@@ -39,6 +45,8 @@ class NodeOffer(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     """Its group in pg_dist_node; 0 is the coordinator."""
     address: str
+    shards: int
+    """Groups of shards that lie there."""
     offer: Offer | None
     """None: it can't be reached."""
 
@@ -51,7 +59,7 @@ async def read_nodes(
         return []
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(_OTHERS)
-        others = [Node(*row) for row in await cursor.fetchall()]
+        others = {Node(*place): shards for *place, shards in await cursor.fetchall()}
     asked = {node: asyncio.create_task(_ask(url, node, seconds)) for node in others}
     if asked:
         _, late = await asyncio.wait(asked.values(), timeout=seconds)
@@ -61,6 +69,7 @@ async def read_nodes(
         NodeOffer(
             number=node.number,
             address=str(node),
+            shards=others[node],
             offer=task.result() if task.done() and not task.cancelled() else None,
         )
         for node, task in asked.items()

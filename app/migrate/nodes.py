@@ -74,7 +74,7 @@ where r.rolname like 'headwater\\_%'
     )
 order by r.oid
 """
-_SCHEMAS = """
+SCHEMAS = """
 select n.nspname
 from pg_catalog.pg_namespace as n
 join pg_catalog.pg_roles as r on r.oid = n.nspowner and r.rolname = 'headwater_owner'
@@ -127,7 +127,7 @@ async def on_node(url: str, node: Node) -> AsyncIterator[AsyncConnection[Any]]:
 async def prepare(conn: AsyncConnection[Any], url: str, node: Node) -> None:
     """Extensions, roles with their passwords, and schemas as the coordinator has them."""
     roles = await (await conn.execute(_ROLES)).fetchall()
-    schemas = await (await conn.execute(_SCHEMAS)).fetchall()
+    schemas = await (await conn.execute(SCHEMAS)).fetchall()
     async with on_node(url, node) as there:
         await there.execute("create extension if not exists timescaledb")
         known = {row[0] for row in await (await there.execute(_ROLES)).fetchall()}

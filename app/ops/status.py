@@ -21,6 +21,7 @@ from app.db.queries import queries
 from app.db.reads import Standing
 from app.local.doctor import Offer, findings, read_offer
 from app.local.doctor_nodes import NodeOffer, node_findings, read_nodes
+from app.ops.moves import REMEDY, Move, cut_off, moves_unfinished
 from app.settings import Settings
 
 SQL = queries("ops")
@@ -65,7 +66,11 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
 
     node: int
     """Its number; 0 is the coordinator."""
+    address: str
+    """Host and port, as the other nodes know it."""
     db: Connected
+    shards: int
+    """Groups of shards that lie there: the readings of so many parts of all sensors."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +99,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     citus: str | None
     nodes: list[NodeState]
     """The other nodes; none where one server holds everything."""
+    moves: list[Move]
+    """Groups of shards that are on the way to another node."""
     dangers: list[str]
     """Settings of a server that endanger data or that server; `headwater doctor` says more."""
     reasons: list[str]
@@ -105,6 +112,7 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
 
     offer: Offer
     nodes: list[NodeOffer]
+    moves: list[Move]
     workers_age_seconds: float | None
 
 
@@ -174,6 +182,7 @@ class Probe:
             return Database(
                 offer=offer,
                 nodes=await self._read_nodes(self._connection, offer),
+                moves=await moves_unfinished(self._connection),
                 workers_age_seconds=ages.get("jobs"),
             )
         except (psycopg.Error, OSError):
@@ -233,6 +242,7 @@ def judge(
             for node in database.nodes
             if node.offer is None
         ]
+        reasons += [f"move: {text}; {REMEDY}" for text in cut_off(database.moves)]
         if live.status != "running":
             reasons.append(
                 "live: alerts are pushed late; the doorbell's connection is down, or leads through "
@@ -271,9 +281,15 @@ def judge(
         timescaledb=offer.timescaledb_version if offer else None,
         citus=offer.citus_version if offer else None,
         nodes=[
-            NodeState(node=node.number, db="connected" if node.offer else "disconnected")
+            NodeState(
+                node=node.number,
+                address=node.address,
+                db="connected" if node.offer else "disconnected",
+                shards=node.shards,
+            )
             for node in (database.nodes if database else [])
         ],
+        moves=database.moves if database else [],
         dangers=dangers,
         reasons=reasons,
     )

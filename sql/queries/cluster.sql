@@ -1,6 +1,6 @@
 -- The book of moves, and what Citus knows and does; only on a coordinator. app/cluster/ runs these.
 
--- name: moves_unfinished
+-- name: moves_begun
 select m.move_id, m.shard_id, m.source_node, m.target_node, m.state, m.problem
 from ops.shard_move as m
 where m.finished_at is null
@@ -33,6 +33,9 @@ join pg_catalog.pg_stat_activity as a
     on a.xact_start < m.switched_at and a.pid <> pg_backend_pid() and a.state <> 'idle'
 where m.move_id = %(move_id)s
     and a.datname = current_database() and a.backend_type = 'client backend';
+
+-- name: moves_settle
+select ops.settle_moves() as settled_count;
 
 -- name: move_lock
 select pg_advisory_xact_lock(%(key)s);

@@ -8,3 +8,7 @@ select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint as position;
 
 -- name: wal_replayed
 select pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint as position;
+
+-- name: moves_unfinished
+select m.shard_id, m.source, m.target, m.state, m.is_running, m.problem
+from ops.unfinished_moves() as m;

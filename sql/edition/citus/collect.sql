@@ -1,4 +1,7 @@
 -- requires: alert/collect.sql, alert/ring.sql
+--
+-- Events of a group of shards that is on the way to another node stay with it until it is there: nobody may
+-- delete them meanwhile, and the events of all others need not wait for that.
 
 create or replace function alert.collect()
 returns bigint
@@ -9,6 +12,9 @@ as $$
 declare
     v_events alert.outbox_shard[];
 begin
+    if exists (select from ops.shard_move as m where m.finished_at is null) then
+        return alert.collect_living();
+    end if;
     -- one collector at a time; whoever comes second finds what came meanwhile
     perform pg_advisory_xact_lock(7204, 0);
     select array_agg(o order by o.created_at, o.outbox_id)
@@ -53,7 +59,10 @@ begin
     ) as p
     cross join lateral jsonb_populate_recordset(
         null::alert.outbox_shard, case when p.success then p.result::jsonb end
-    ) as o;
+    ) as o
+    where get_shard_id_for_distribution_column('telemetry.reading', o.sensor_id) <> all (array(
+        select m.shard_id from ops.shard_move as m where m.finished_at is null
+    ));
     if v_events is null then
         return 0;
     end if;

@@ -58,6 +58,23 @@ end;
 $$;
 comment on function ops.unfence_shard(text) is 'Lets writers in again.';
 
+create or replace function ops.unfence_shards(p_tables text[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set citus.enable_ddl_propagation = off
+set citus.enable_manual_changes_to_shards = on
+set citus.override_table_visibility = off
+set lock_timeout = '5s'
+as $$
+begin
+    perform ops.unfence_shard(t) from unnest(p_tables) as t;
+    perform ops.schedule_shard_jobs(p_tables, true);
+end;
+$$;
+comment on function ops.unfence_shards(text[]) is
+    'Lets writers and policies in again, for whoever asks from another node.';
+
 create or replace function ops.fenced_shards()
 returns setof text
 language sql

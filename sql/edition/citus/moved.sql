@@ -47,6 +47,10 @@ create or replace function ops.drop_shards(p_shard_id bigint, p_shard_ids bigint
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
+set citus.enable_ddl_propagation = off
+set citus.enable_manual_changes_to_shards = on
+set citus.override_table_visibility = off
+set lock_timeout = '5s'
 as $$
 declare
     v_ours constant oid[] := array(
