@@ -9,8 +9,8 @@ from functools import partial
 import psycopg
 from fix_cluster import SENSORS, Cluster
 
-MOVED = ("HW423", "42P01", "42883")
-"""What a writer meets whose shard is moving, or is gone."""
+from app.db.away import node_away
+from app.db.moving import is_elsewhere
 
 
 class Writer(threading.Thread):
@@ -108,13 +108,13 @@ class Writer(threading.Thread):
         ts = self._begin + timedelta(seconds=self._numbers.setdefault(key, 0))
         try:
             write(ts)
-        except psycopg.errors.OperationalError:
-            time.sleep(0.02)  # a server is down
         except psycopg.Error as exc:
-            # a COPY through Citus brings the words along, not the SQLSTATE
-            if exc.sqlstate not in MOVED and " is moving to another node" not in str(exc):
+            if is_elsewhere(exc):
+                self.refused += 1
+            elif isinstance(exc, psycopg.OperationalError) or node_away(exc):
+                time.sleep(0.02)  # a server is down
+            else:
                 raise
-            self.refused += 1
         else:
             self.ledger += [(sensor, ts) for sensor in sensors]
             self.when.append((time.monotonic(), key))

@@ -313,6 +313,8 @@ def cluster(cluster_server: Server, cluster_template: str) -> Iterator[Cluster]:
         if node.cluster.pid is None:
             node.start()
     name = cluster_server.create(cluster_template)
+    # a clone's sequences go back where its server dies before the first checkpoint
+    cluster_server.everywhere("checkpoint")
     yield Cluster(cluster_server, name)
     for node in cluster_server.nodes:
         if node.cluster.pid is None:

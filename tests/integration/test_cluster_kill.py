@@ -4,10 +4,8 @@ The command writes its states to standard output, so it can be killed right afte
 as a crash of their machine would.
 """
 
-import os
+import asyncio
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,51 +14,22 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
+from cluster_command import Command
 from cluster_writer import Writer
 from fix_cluster import Cluster
+from fix_ledger import eventually
+from fix_server import environment_of
 
-from app.paths import ROOT
+from app.cli import group
+from app.db.moving import is_moving
+from app.ops.moves import REMEDY
+from app.settings import Settings
+from jobs.scheduler import JOBS, run_once
 
 pytestmark = pytest.mark.citus
 
-MAIN = "from app.cli import main; main()"
 STATES = ("->", "fenced", "copied", "verified", "switched", "done")
-
-
-class Command:
-    """`headwater cluster …` in a process of its own."""
-
-    def __init__(self, cluster: Cluster, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, "cluster", *words],
-            cwd=ROOT,
-            env=os.environ | {"OWNER_DATABASE_URL": cluster.url()},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.said: list[str] = []
-
-    def wait_for(self, word: str) -> None:
-        """Until it says so; everything it said is kept."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said.append(line)
-            if word in line:
-                return
-        pytest.fail(
-            f"never said {word}: {self.said} {self.process.stderr and self.process.stderr.read()}"
-        )
-
-    def kill9(self) -> None:
-        """As the kernel does."""
-        self.process.kill()
-        self.process.communicate()
-
-    def end(self) -> tuple[int, str]:
-        """Exit status, and what it had to say on standard error."""
-        _, complaint = self.process.communicate(timeout=120)
-        return self.process.returncode, complaint
 
 
 @contextmanager
@@ -125,21 +94,62 @@ def test_a_command_killed_before_the_switch_left_the_group_where_it_was(cluster:
     cluster.assert_whole()
 
 
-def test_an_unfinished_move_is_seen_and_its_group_says_that_it_moves(cluster: Cluster) -> None:
+def run_job(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the jobs' process does every few seconds."""
+    for variable, text in environment_of(cluster).items():
+        monkeypatch.setenv(variable, text)
+    job = next(job for job in JOBS if job.name == "settle_moves")
+    assert asyncio.run(run_once(Settings.from_env(), job))
+
+
+def test_a_move_that_was_cut_off_is_seen_and_keeps_the_archive_waiting(cluster: Cluster) -> None:
     cluster.does("add-worker", cluster.address(cluster.workers[2]))
     command = Command(cluster, "rebalance")
     command.wait_for("fenced")
+    assert "a command is at it" in cluster.headwater("status").output
     command.kill9()
-    status = cluster.headwater("status")
-    assert status.exit_code == 3
-    assert "-> if no command is at it: headwater cluster rebalance" in status.output
+    eventually(lambda: f"    -> {REMEDY}" in cluster.headwater("status").output)
+    assert cluster.headwater("status").exit_code == 3
     (move,) = cluster.status()["moves"]
     port = cluster.groups()[move["shard_id"]]
     node = next(node for node in cluster.workers if node.port == port)
     with pytest.raises(psycopg.Error) as refused:
         cluster.on(node, f"delete from telemetry.reading_{move['shard_id']}")
-    assert refused.value.sqlstate == "HW423"
+    assert is_moving(refused.value)
+    runner = CliRunner(env={"OWNER_DATABASE_URL": cluster.url()})
+    doctor = runner.invoke(group, ["doctor"])
+    assert f"WARNING  move: shards {move['shard_id']} are on the way" in doctor.output
+    assert REMEDY in doctor.output
+    archive = runner.invoke(
+        group, ["archive", "restore", "--from", "2026-01-01", "--to", "2026-01-02"]
+    )
+    assert "and the archive waits for that" in str(archive.exception)
     cluster.does("rebalance")
+    cluster.assert_whole()
+
+
+@pytest.mark.parametrize("word", ["fenced", "copied", "switched"])
+def test_the_jobs_end_a_move_whose_command_is_gone(
+    cluster: Cluster, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, places = cluster.digests(), cluster.groups()
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    with psycopg.connect(cluster.url()) as reader:
+        reader.execute("select 1")  # keeps the old copy from being removed
+        command = Command(cluster, "rebalance")
+        command.wait_for(word)
+        run_job(cluster, monkeypatch)  # keeps out of a command's way
+        assert cluster.status()["moves"] != []
+        command.kill9()
+
+    def is_over() -> bool:
+        run_job(cluster, monkeypatch)
+        return cluster.status()["moves"] == []
+
+    eventually(is_over)
+    assert (cluster.groups() == places) == (word != "switched")
+    assert cluster.digests() == before
+    eventually(lambda: cluster.execute("select * from pg_dist_cleanup") == [])
     cluster.assert_whole()
 
 
