@@ -191,5 +191,5 @@ def test_every_node_is_judged_and_compared() -> None:
         ("danger", "node 4, 127.0.0.1:4"),
     ]
     text = "\n".join(lines(report))
-    assert "4     127.0.0.1:4  down" in text
+    assert "4     127.0.0.1:4  2       down" in text
     assert "2.28.0 there, 2.29.2 here" in text
