@@ -21,16 +21,17 @@ from numpy.typing import NDArray
 from psycopg import errors
 
 from app.backfill import ledger
+from app.db.copying import copy
 from app.db.pool import Connection, connect_direct
 from app.db.queries import queries
 from app.errors import CommandError
 from app.ingest.batch import COPY_STAGED, Batch
-from app.ingest.link import DAY_US, copy, copy_straight, first_of_each, stretches
+from app.ingest.known import DAY_US, STAGED_TABLE, first_of_each, stretches
+from app.ingest.link import copy_straight
 from app.ingest.shard import Target
 from app.ingest.verdict import Code
 
 SQL = queries("import")
-STAGED_TABLE = queries("ingest")["staged_table"]
 HERE = Target()
 PART = 200_000
 """Readings of a part, more or less: parts end where days end, unless a day has more than that."""
@@ -258,17 +259,19 @@ async def copy_compared(connection: Connection, target: Target, batch: Batch) ->
 
 def key_order(batch: Batch) -> NDArray[np.intp]:
     """Positions in the order of the table's key (ts, sensor_id, metric_id), equal ones as they come."""
-    low, high = int(batch.ts.min()), int(batch.ts.max())
-    _, stream = np.unique(batch.sensor_id * np.int64(65_536) + batch.metric_id, return_inverse=True)
-    streams = int(stream.max()) + 1
-    if (high - low + 1) * streams < 2**62:
-        key = (batch.ts - low) * streams + stream
-        order = np.argsort(key)
-        ordered = key[order]
-        if not (ordered[1:] == ordered[:-1]).any():
-            return order
-        return np.argsort(key, kind="stable")
-    return np.lexsort((batch.metric_id, batch.sensor_id, batch.ts))
+    key = np.zeros(len(batch), dtype=np.int64)
+    bits = 0
+    for column in (batch.ts, batch.sensor_id, batch.metric_id):  # one number says all three
+        part = column.astype(np.int64) - int(column.min())
+        width = int(part.max()).bit_length()
+        bits += width
+        key = (key << width) | part
+    if bits > 63:
+        return np.lexsort((batch.metric_id, batch.sensor_id, batch.ts))
+    if (key[1:] >= key[:-1]).all():
+        return np.arange(len(key))
+    # finds what is in order already, as files by series are
+    return np.argsort(key, kind="stable")
 
 
 def cut(ts: NDArray[np.int64]) -> list[slice]:
@@ -301,6 +304,8 @@ def newest_of(batch: Batch) -> Batch:
     """The newest reading of each datastream."""
     if not len(batch):
         return batch
+    if batch.newest is not None:  # of every part of it
+        batch = pick(batch, batch.newest)
     order = np.lexsort((batch.ts, batch.metric_id, batch.sensor_id))
     sensor_id, metric_id = batch.sensor_id[order], batch.metric_id[order]
     is_last = np.ones(len(order), dtype=np.bool_)

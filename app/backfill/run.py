@@ -171,7 +171,7 @@ class Import:
             self.totals.rejected.update(
                 (verdict.field or "", verdict.reason or "") for verdict in columns.rejected
             )
-        return join(batches), rejected
+        return join(batches[1:] or batches), rejected
 
     async def _check_sensors(self, path: Path, columns: Columns) -> None:
         """Before anything of the file is written: does the tenant have all of its sensors?"""

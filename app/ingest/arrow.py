@@ -11,7 +11,7 @@ import pyarrow.ipc
 
 from app.errors import BodyTooLarge, MalformedBody
 from app.ingest.columns import Columns
-from app.ingest.decode import Limits
+from app.ingest.limits import Limits
 from app.ingest.table import BROKEN, columns_of
 
 # field numbers in Arrow's Message.fbs

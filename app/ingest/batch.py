@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.db.array import POSTGRES_EPOCH
 from app.ingest.band import BandTable
 
 COPY_READING = (
@@ -17,8 +18,6 @@ COPY_READING = (
 COPY_STAGED = "copy pg_temp.staged (sensor_id, ts, value, metric_id, no) from stdin (format binary)"
 COPY_CANDIDATE = "copy alert.candidate (sensor_id, ts, value, metric_id) from stdin (format binary)"
 
-# microseconds from 1970 to 2000, where PostgreSQL's clock begins
-POSTGRES_EPOCH = 946_684_800_000_000
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 

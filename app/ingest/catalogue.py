@@ -6,15 +6,21 @@ The database is the authority. A change of the catalogue clears the memory (chan
 
 import time
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import class_row
 from psycopg_pool import PoolTimeout
 
 from app.db.pool import Pool
 from app.db.queries import queries
+from app.identity.permission import Principal
+from app.ingest.band import BandTable
 from app.ingest.columns import Channel
 
 SQL = queries("ingest")
@@ -66,6 +72,44 @@ def normalise_unit(text: str) -> str:
     return " ".join(text.replace("\N{GREEK SMALL LETTER MU}", "u").lower().split())
 
 
+@dataclass(frozen=True)
+class Fleet:
+    """The sensors of a sender that names the same ones again and again, all of them welcome."""
+
+    principal: Principal
+    bands: BandTable | None
+    sensor_ids: NDArray[np.int64]
+    line: NDArray[np.int32] | None
+    """Of `bands`, sensor by sensor."""
+
+
+class Fleets:
+    """Fleets by key and uids; bounded, emptied where there are too many."""
+
+    MOST_UIDS = 100_000
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, tuple[str, ...]], Fleet] = {}
+        self._uids = 0
+
+    def find(
+        self, principal: Principal, uids: Sequence[str], bands: BandTable | None
+    ) -> Fleet | None:
+        """What is known, unless the key or the limits have changed since."""
+        fleet = self._known.get((principal.api_key_id, tuple(uids)))
+        if fleet is None or fleet.principal is not principal or fleet.bands is not bands:
+            return None
+        return fleet
+
+    def keep(self, uids: Sequence[str], fleet: Fleet) -> None:
+        """Remember, instead of what was known before."""
+        if self._uids + len(uids) > self.MOST_UIDS:
+            self._known.clear()
+            self._uids = 0
+        self._known[fleet.principal.api_key_id, tuple(uids)] = fleet
+        self._uids += len(uids)
+
+
 class Memory:
     """What is remembered between two changes of the catalogue."""
 
@@ -74,6 +118,7 @@ class Memory:
         self.channels: dict[Channel, Resolved | Refused] = {}
         self.sensors: dict[tuple[int, str], Sensor] = {}
         self.unknown: dict[tuple[int, str], float] = {}
+        self.fleets = Fleets()
 
 
 class Catalogue:
@@ -91,6 +136,11 @@ class Catalogue:
     def clear(self) -> None:
         """Forget everything: the catalogue has changed."""
         self._memory = Memory()
+
+    @property
+    def fleets(self) -> Fleets:
+        """Of the present memory; whoever waits for the database meanwhile keeps this one."""
+        return self._memory.fleets
 
     def forget_unknown(self) -> None:
         """There are new sensors: ask again for those that nobody knew."""

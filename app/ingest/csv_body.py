@@ -12,7 +12,7 @@ import pyarrow.csv
 
 from app.errors import MalformedBody
 from app.ingest.columns import Columns
-from app.ingest.decode import Limits
+from app.ingest.limits import Limits
 from app.ingest.table import BROKEN, check_names, columns_of
 from app.ingest.verdict import Verdict
 

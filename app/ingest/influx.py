@@ -12,7 +12,7 @@ from litestar import Request, Response, post
 from litestar.types import ControllerRouterHandler
 
 from app.ingest.body import read_body
-from app.ingest.decode import Limits
+from app.ingest.limits import Limits
 from app.ingest.line_protocol import decode_line_protocol
 from app.ingest.resolve import CLOCK_WINDOW
 from app.ingest.routes import store

@@ -6,27 +6,23 @@ candidates. Nothing counts before COMMIT.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import LiteralString
 
 import numpy as np
-from numpy.typing import NDArray
-from psycopg import AsyncConnection, errors
+from psycopg import errors
 
+from app.db.copying import copy
 from app.db.pool import Connection, connect
-from app.db.queries import queries
 from app.ingest.band import BandKeeper, Watch
-from app.ingest.batch import COPY_STAGED, Batch
+from app.ingest.batch import Batch
+from app.ingest.known import STAGED_TABLE, Codes, known, stretches
 from app.ingest.shard import Target
 from app.ingest.verdict import Code
 
-DAY_US = 86_400_000_000
 LIMITS = {"lock_timeout": "10s", "statement_timeout": "20s"}
 PATIENCE_SECONDS = 25.0
-STAGED_TABLE = queries("ingest")["staged_table"]
 ATTEMPTS = 5
 """How often a batch is tried that others write, too."""
 
-Codes = NDArray[np.uint8]
 Way = Callable[[Connection, Target, Batch], Awaitable[Codes]]
 Targets = Mapping[int, Target]
 """Where readings go, by the batch's groups; a batch without groups goes to the only one."""
@@ -129,10 +125,16 @@ class Link:
             watch.bands = self._bands.take(await cursor.fetchall())
 
 
-async def copy(connection: AsyncConnection, statement: LiteralString, data: memoryview) -> None:
-    """One COPY of one prebuilt buffer."""
-    async with connection.cursor() as cursor, cursor.copy(statement) as stream:
-        await stream.write(data)
+async def copy_apart(connection: Connection, target: Target, batch: Batch) -> Codes:
+    """The other road: look which are stored already, store the rest.
+
+    Raises UniqueViolation where another transaction stores the same reading meanwhile.
+    """
+    codes = await known(connection, target, batch)
+    fresh = batch.where(codes == Code.STORED) if codes.any() else batch
+    if len(fresh):
+        await copy(connection, target.copy_reading, fresh.copy_readings())
+    return codes
 
 
 def _target(targets: Targets, number: int) -> Target:
@@ -146,73 +148,3 @@ async def copy_straight(connection: Connection, target: Target, batch: Batch) ->
     """The common road: all are new. Raises UniqueViolation where one is not."""
     await copy(connection, target.copy_reading, batch.copy_readings())
     return np.zeros(len(batch), dtype=np.uint8)
-
-
-async def copy_apart(connection: Connection, target: Target, batch: Batch) -> Codes:
-    """The other road: look which are stored already, store the rest.
-
-    Raises UniqueViolation where another transaction stores the same reading meanwhile.
-    """
-    codes = await known(connection, target, batch)
-    new = np.flatnonzero(codes == Code.STORED)
-    first = first_of_each(batch.where(codes == Code.STORED))
-    is_again = first != np.arange(len(new))
-    if is_again.any():  # the same reading twice in one batch: the first one counts
-        again, of = new[is_again], new[first[is_again]]
-        codes[again] = np.where(
-            batch.value[again] == batch.value[of], Code.DUPLICATE, Code.CONFLICT
-        )
-    fresh = batch.where(codes == Code.STORED)
-    if len(fresh):
-        await copy(connection, target.copy_reading, fresh.copy_readings())
-    return codes
-
-
-async def known(connection: Connection, target: Target, batch: Batch) -> Codes:
-    """DUPLICATE or CONFLICT for each reading that is stored, STORED for each that is not yet."""
-    codes = np.full(len(batch), Code.STORED, dtype=np.uint8)
-    if connection.is_pooled:  # which session has it already is the pooler's secret
-        await connection.execute(STAGED_TABLE)
-    await copy(connection, COPY_STAGED, batch.copy_staged())
-    # one index probe a reading; any other join would read all there is in the batch's span of time
-    await connection.execute(target.sql["staged_plan_begin"])
-    for first_us, last_us, _ in zip(*stretches(batch.ts), strict=True):
-        cursor = await connection.execute(
-            target.sql["staged_known"],
-            {"first_us": first_us, "last_us": last_us},
-            prepare=False,
-            binary=True,
-        )
-        row = await cursor.fetchone()
-        assert row is not None
-        codes[row[0]] = Code.DUPLICATE
-        codes[row[1]] = Code.CONFLICT
-    await connection.execute(target.sql["staged_plan_end"])
-    return codes
-
-
-def first_of_each(batch: Batch) -> NDArray[np.intp]:
-    """For each reading the position of the first with the same sensor, metric and time."""
-    order = np.lexsort((batch.metric_id, batch.sensor_id, batch.ts))  # stable
-    is_new = np.ones(len(order), dtype=np.bool_)
-    is_new[1:] = (
-        (np.diff(batch.ts[order]) != 0)
-        | (np.diff(batch.sensor_id[order]) != 0)
-        | (np.diff(batch.metric_id[order]) != 0)
-    )
-    first = np.empty_like(order)
-    first[order] = order[np.maximum.accumulate(np.where(is_new, np.arange(len(order)), 0))]
-    return first
-
-
-def stretches(ts: NDArray[np.int64]) -> tuple[list[int], list[int], list[int]]:
-    """First and last time (microseconds) and number of readings of each UTC day in a batch."""
-    low, high = int(ts.min()), int(ts.max())
-    if low // DAY_US == high // DAY_US:  # as good as always
-        return [low], [high], [len(ts)]
-    days, numbers = np.unique(ts // DAY_US, return_inverse=True)
-    first = np.full(len(days), np.iinfo(np.int64).max)
-    last = np.full(len(days), np.iinfo(np.int64).min)
-    np.minimum.at(first, numbers, ts)
-    np.maximum.at(last, numbers, ts)
-    return first.tolist(), last.tolist(), np.bincount(numbers, minlength=len(days)).tolist()

@@ -10,7 +10,7 @@ import pyarrow.parquet
 
 from app.errors import BodyTooLarge, MalformedBody
 from app.ingest.columns import Columns
-from app.ingest.decode import Limits
+from app.ingest.limits import Limits
 from app.ingest.parquet_page import Page, pages
 from app.ingest.table import BROKEN, MAX_COLUMNS, columns_of
 

@@ -9,7 +9,7 @@ from app.errors import ClockWindow
 from app.identity.permission import Principal
 from app.ingest.band import BandTable
 from app.ingest.batch import Batch
-from app.ingest.catalogue import Catalogue, Refused, is_uid
+from app.ingest.catalogue import Catalogue, Fleet, Refused, is_uid
 from app.ingest.columns import Columns
 from app.settings import Settings
 
@@ -95,6 +95,11 @@ async def _resolve_sensors(
 ) -> NDArray[np.int32] | None:
     """The line of `bands` of each of the columns' sensors, shape (sensors,)."""
     assert principal.tenant_id is not None
+    fleets = catalogue.fleets
+    fleet = fleets.find(principal, columns.sensors, bands)
+    if fleet is not None:
+        columns.sensor_ids = fleet.sensor_ids
+        return fleet.line
     sensors, unclear = await catalogue.sensors(
         principal.tenant_id,
         columns.sensors,
@@ -123,6 +128,8 @@ async def _resolve_sensors(
                 line[number] = bands.line_of(principal.tenant_id, sensor.site_id, sensor.sensor_id)
             continue
         refused[number] = ("sensor", reason)
+    if not refused and not away:
+        fleets.keep(columns.sensors, Fleet(principal, bands, columns.sensor_ids, line))
     columns.reject_numbers(columns.sensor_no, refused)
     columns.reject_numbers(columns.sensor_no, away, "unavailable")
     return line

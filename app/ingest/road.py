@@ -28,7 +28,7 @@ from app.db.pool import connect
 from app.errors import Unavailable
 from app.ingest.band import BandKeeper
 from app.ingest.batch import Batch
-from app.ingest.link import Codes
+from app.ingest.known import Codes
 from app.ingest.shard import ShardMap, Target
 from app.ingest.verdict import Code
 from app.ingest.writer import Writer

@@ -26,7 +26,9 @@ from app.ingest.arrow import decode_arrow
 from app.ingest.body import read_body
 from app.ingest.columns import Columns
 from app.ingest.csv_body import decode_csv
-from app.ingest.decode import Limits, decode_flat, decode_json, decode_lines
+from app.ingest.decode import decode_json, decode_lines
+from app.ingest.flat import decode_flat
+from app.ingest.limits import Limits
 from app.ingest.parquet import decode_parquet
 from app.ingest.replay_guard import ReplayGuard
 from app.ingest.resolve import CLOCK_WINDOW, resolve
@@ -46,6 +48,9 @@ DECODERS: dict[str, Decoder] = {
     "application/vnd.apache.parquet": decode_parquet,
     "application/x-parquet": decode_parquet,
 }
+
+VERDICTS = ("stored", "duplicate", "conflict", "late", "rejected")
+COUNTERS = {name: READINGS.labels(name) for name in (*VERDICTS, "unavailable")}
 
 
 def decoder_for(content_type: str) -> Decoder:
@@ -87,10 +92,11 @@ async def store(
     codes = await services.writer.submit(batch)
     codes[(codes == Code.STORED) & is_late] = Code.LATE
     result = reply(codes, columns.index, columns.rejected, is_minimal=is_minimal)
-    for verdict in ("stored", "duplicate", "conflict", "late", "rejected"):
-        READINGS.labels(verdict).inc(getattr(result, verdict))
+    for verdict in VERDICTS:
+        if number := getattr(result, verdict):
+            COUNTERS[verdict].inc(number)
     if result.unavailable is not msgspec.UNSET:
-        READINGS.labels("unavailable").inc(result.unavailable)
+        COUNTERS["unavailable"].inc(result.unavailable)
         raise partly_stored(result)
     return result
 

@@ -1,6 +1,6 @@
 """The fast road for rows: JSON readings of the expected types, column by column.
 
-Anything unexpected raises msgspec.MsgspecError and the body takes the lenient road (decode.py). What a
+Anything unexpected raises msgspec.MsgspecError and the body takes the lenient road (lenient.py). What a
 gateway repeats in every row (sensor, metric, unit, often the time) is looked at once per distinct value.
 """
 
@@ -25,8 +25,15 @@ class Row(msgspec.Struct, gc=False):
     unit: str | None = None
 
 
+class WrappedRows(msgspec.Struct):
+    """Rows under a name."""
+
+    readings: list[Row]
+
+
 ROW = msgspec.json.Decoder(Row)
 ROWS = msgspec.json.Decoder(list[Row])
+WRAPPED_ROWS = msgspec.json.Decoder(WrappedRows)
 
 
 def columns_of(rows: Sequence[Row], precision: str) -> Columns:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.errors import MalformedBody
 from app.ingest.columns import Channel, Columns
-from app.ingest.decode import Limits
+from app.ingest.limits import Limits
 from app.ingest.times import epoch_times, parse_times
 from app.ingest.verdict import Verdict
 

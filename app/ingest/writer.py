@@ -2,15 +2,18 @@
 
 Invariants
 - A submission's future resolves only after COMMIT, with one verdict for each reading.
-- The common road is one COPY into the hypertable. Only a unique violation takes the other, which
-  looks first what is stored. Big submissions take it one by one, small ones together.
+- The common road is one COPY into the hypertable. After a unique violation the group, and some that
+  follow, take the other, which looks first what is stored.
 - One submission's failure is not its neighbours': a group that fails is tried again in parts.
+- A second connection helps only where there is much to write: it takes its part once ENOUGH waits, or
+  the others don't come back soon. Fewer, bigger transactions cost everybody less.
 - What waits is bounded in readings; beyond that `submit` raises Unavailable and nothing is kept.
 - A lost connection is made anew; what was in flight is written again, which is safe because every
   reading has a natural key. While the server is away, waiting requests fail with 503.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,8 +28,9 @@ from app.db.moving import is_elsewhere
 from app.errors import Unavailable
 from app.ingest.band import BandKeeper
 from app.ingest.batch import Batch, join
+from app.ingest.known import Codes
 from app.ingest.latest import LatestKeeper
-from app.ingest.link import Codes, Link
+from app.ingest.link import Link
 from app.ingest.shard import Target
 from app.ingest.verdict import Code
 from app.settings import Settings
@@ -35,8 +39,12 @@ log = structlog.get_logger()
 
 GROUP_READINGS = 50_000
 """Readings that go in one transaction at most, unless one submission has more."""
-SMALL = 1_000
-"""Submissions below this many readings share the other road."""
+ENOUGH = 10_000
+"""Readings that make it worth while to write beside another connection."""
+PATIENCE_SECONDS = 0.05
+"""How long fewer wait for that connection."""
+WARY = 16
+"""Groups after a collision that are looked up before they are written, not after they have failed."""
 
 
 @dataclass
@@ -63,6 +71,11 @@ class Writer:
         self._targets = targets
         self._waiting: deque[Submission] = deque()
         self._wake = asyncio.Event()
+        self._go = asyncio.Event()
+        """Set where a writer may take what waits, however little it is."""
+        self._busy = 0
+        self._wary = 0
+        """Groups that are still to be looked up first."""
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
         self._bands = bands
@@ -88,6 +101,7 @@ class Writer:
         """Write what was accepted, then stop."""
         self._is_stopping = True
         self._wake.set()
+        self._go.set()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=10)
         for task in self._tasks:
@@ -117,7 +131,23 @@ class Writer:
         self._waiting.append(submission)
         self.queued_readings += len(batch)
         self._wake.set()
+        self._weigh()
         return await submission.done
+
+    def _weigh(self) -> None:
+        """May whoever is free begin?"""
+        if not self._busy or self.queued_readings >= ENOUGH or self._is_stopping:
+            self._go.set()
+        else:
+            self._go.clear()
+
+    async def _turn(self) -> None:
+        """Wait until there is something to take, and enough of it to take it beside others."""
+        await self._wake.wait()
+        if not self._go.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._go.wait()
 
     def _take(self) -> list[Submission]:
         group: list[Submission] = []
@@ -135,12 +165,14 @@ class Writer:
     async def _run(self) -> None:
         link: Link | None = None
         while True:
-            await self._wake.wait()
+            await self._turn()
             group = self._take()
             if not group:
                 if self._is_stopping:
                     break
                 continue
+            self._busy += 1
+            self._weigh()
             for attempt in (1, 2):
                 try:
                     if link is None:
@@ -160,6 +192,8 @@ class Writer:
                     link = None
                     _fail(group, exc)
                     break
+            self._busy -= 1
+            self._weigh()
         await self._close(link)
 
     async def _open(self) -> Link:
@@ -176,31 +210,19 @@ class Writer:
         """Write a group by the quickest road that works; every future is resolved or failed."""
         batch = join([submission.batch for submission in group])
         try:
-            codes = await link.store_new(self._targets, batch)
+            codes = None
+            if self._wary:
+                self._wary -= 1
+            else:
+                codes = await link.store_new(self._targets, batch)
+            if codes is None:
+                codes = await link.store_colliding(self._targets, batch)
+                if codes.any():
+                    self._wary = WARY
         except psycopg.Error as exc:
             await self._write_parts(link, group, exc)
             return
-        if codes is None:
-            await self._write_colliding(link, group)
-        else:
-            self._resolve(group, batch, codes)
-
-    async def _write_colliding(self, link: Link, group: list[Submission]) -> None:
-        """Something in the group is stored already: small submissions together, big ones alone."""
-        small = [s for s in group if len(s.batch) < SMALL]
-        big = [s for s in group if len(s.batch) >= SMALL]
-        for part in [*([small] if small else []), *([s] for s in big)]:
-            batch = join([submission.batch for submission in part])
-            try:
-                codes = None
-                if part is not small and len(group) > 1:  # perhaps only its neighbour collides
-                    codes = await link.store_new(self._targets, batch)
-                if codes is None:
-                    codes = await link.store_colliding(self._targets, batch)
-            except psycopg.Error as exc:
-                await self._write_parts(link, part, exc)
-                continue
-            self._resolve(part, batch, codes)
+        self._resolve(group, batch, codes)
 
     async def _write_parts(self, link: Link, group: list[Submission], cause: psycopg.Error) -> None:
         """The group failed as a whole: each submission for itself, the guilty one fails alone."""

@@ -73,12 +73,13 @@ begin
                 array_agg(o.sensor_id order by o.opening_no) as sensor_ids,
                 array_agg(o.metric_id order by o.opening_no) as metric_ids,
                 array_agg(o.first_violation order by o.opening_no) as first_violations,
+                array_agg(o.row_count order by o.opening_no) as row_counts,
                 max(o.newest_at) as newest_at
             from concerned as o
             where o.episode_id is null
         ) as o
         cross join lateral alert.count_stored(
-            o.sensor_ids, o.metric_ids, o.first_violations, o.newest_at
+            o.sensor_ids, o.metric_ids, o.first_violations, o.row_counts, o.newest_at
         ) as s
         where o.sensor_ids is not null
     ),
@@ -224,35 +225,17 @@ declare
     v_metric_ids smallint[];
     v_batch alert.candidate[];
     v_outcomes alert.episode[];
+    v_has_changed boolean;
+    v_has_dropped boolean;
 begin
-    with stream as materialized (
+    -- What no rule can care about falls out in alert.derive(): writers send hardly any of it.
+    select array_agg(s.sensor_id), array_agg(s.metric_id)
+    into v_sensor_ids, v_metric_ids
+    from (
         select b.sensor_id, b.metric_id
         from batch as b
         group by b.sensor_id, b.metric_id
-    ),
-    rule as materialized (
-        select r.sensor_id, r.metric_id, r.side, r.limit_value
-        from (
-            select array_agg(s.sensor_id) as sensor_ids, array_agg(s.metric_id) as metric_ids
-            from stream as s
-        ) as a
-        cross join lateral alert.rules_for(a.sensor_ids, a.metric_ids) as r
-    ),
-    affected as (
-        select b.sensor_id, b.metric_id
-        from batch as b
-        join rule as r on r.sensor_id = b.sensor_id and r.metric_id = b.metric_id
-        where (r.side = 'high' and b.value > r.limit_value)
-            or (r.side = 'low' and b.value < r.limit_value)
-        union
-        select s.sensor_id, s.metric_id
-        from stream as s
-        join alert.episode as e on e.sensor_id = s.sensor_id and e.metric_id = s.metric_id
-        where e.state <> 'resolved'
-    )
-    select array_agg(a.sensor_id), array_agg(a.metric_id)
-    into v_sensor_ids, v_metric_ids
-    from affected as a;
+    ) as s;
 
     if v_sensor_ids is null then
         return null;
@@ -267,14 +250,13 @@ begin
         order by 1
     ) as bucket;
 
-    select array_agg(b)
-    into v_batch
-    from batch as b
-    join unnest(v_sensor_ids, v_metric_ids) as a (sensor_id, metric_id)
-        on a.sensor_id = b.sensor_id and a.metric_id = b.metric_id;
+    select array_agg(b) into v_batch from batch as b;
 
-    select array_agg(o)
-    into v_outcomes
+    select
+        array_agg(o),
+        bool_or(o.episode_id is not null and o.state <> 'dropped'),
+        bool_or(o.state = 'dropped')
+    into v_outcomes, v_has_changed, v_has_dropped
     from alert.derive(v_sensor_ids, v_metric_ids, v_batch) as o;
 
     if v_outcomes is null then
@@ -283,20 +265,24 @@ begin
 
     -- alert.tg_episode__tell() does the rest: outbox, watch, bell. Updates first: with the watch held nobody
     -- must be waited for who decides about an alert.
-    update alert.episode as e
-    set state = o.state,
-        opened_at = o.opened_at,
-        last_at = o.last_at,
-        evaluated_at = greatest(o.evaluated_at, e.evaluated_at),
-        resolved_at = o.resolved_at,
-        peak = o.peak,
-        reading_count = o.reading_count
-    from unnest(v_outcomes) as o
-    where e.episode_id = o.episode_id and o.state <> 'dropped';
+    if v_has_changed then
+        update alert.episode as e
+        set state = o.state,
+            opened_at = o.opened_at,
+            last_at = o.last_at,
+            evaluated_at = greatest(o.evaluated_at, e.evaluated_at),
+            resolved_at = o.resolved_at,
+            peak = o.peak,
+            reading_count = o.reading_count
+        from unnest(v_outcomes) as o
+        where e.episode_id = o.episode_id and o.state <> 'dropped';
+    end if;
 
-    delete from alert.episode as e
-    using unnest(v_outcomes) as o
-    where e.episode_id = o.episode_id and o.state = 'dropped';
+    if v_has_dropped then
+        delete from alert.episode as e
+        using unnest(v_outcomes) as o
+        where e.episode_id = o.episode_id and o.state = 'dropped';
+    end if;
 
     insert into alert.episode (
         tenant_id, site_id, sensor_id, metric_id, threshold_id, severity, side, state, limit_value,

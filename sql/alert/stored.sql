@@ -5,11 +5,13 @@
 -- hypertable costs by the chunk to begin, and most batches never need it.
 
 drop function if exists alert.count_stored(bigint, smallint, timestamptz, bigint);
+drop function if exists alert.count_stored(bigint[], smallint[], timestamptz[], timestamptz);
 
 create or replace function alert.count_stored(
     p_sensor_ids bigint[],
     p_metric_ids smallint[],
     p_from timestamptz[],
+    p_counts bigint[],
     p_to timestamptz
 )
 returns table (no bigint, reading_count bigint)
@@ -18,35 +20,77 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    c_many constant integer := 100;
     v_from constant timestamptz := (select min(f.ts) from unnest(p_from) as f (ts));
     -- what other senders deliver at the same time is not far ahead
     v_near constant timestamptz := p_to + interval '1 minute';
+    v_moments timestamptz[];
+    v_is_few boolean;
+    v_sensor_ids bigint[];
+    v_metric_ids smallint[];
 begin
+    -- Where no index has the sensor first, a look passes everybody's readings. Clocks of whole seconds
+    -- leave few distinct times, though, and the index leads from each to the next.
+    with recursive moment as (
+        select min(r.ts) as ts, 1 as no
+        from telemetry.reading as r
+        where r.ts between v_from and v_near
+        union all
+        select
+            (
+                select min(r.ts)
+                from telemetry.reading as r
+                where r.ts > m.ts and r.ts <= v_near
+            ),
+            m.no + 1
+        from moment as m
+        where m.ts is not null and m.no < c_many
+    )
+    select coalesce(array_agg(m.ts), '{}'), count(*) < c_many
+    into v_moments, v_is_few
+    from moment as m
+    where m.ts is not null;
+
+    -- who knows a reading for each of those times has nothing to look for
+    select array_agg(distinct a.sensor_id), array_agg(distinct a.metric_id)
+    into v_sensor_ids, v_metric_ids
+    from unnest(p_sensor_ids, p_metric_ids, p_from, p_counts)
+        as a (sensor_id, metric_id, ts, reading_count)
+    where not v_is_few
+        or a.reading_count < (select count(*) from unnest(v_moments) as m (ts) where m.ts >= a.ts);
+
     return query
-    -- One walk for all: where no index has the sensor first, it passes everybody's readings.
+    -- one walk for all
     with near as materialized (
         select r.sensor_id, r.metric_id, r.ts
         from telemetry.reading as r
-        where r.ts between v_from and v_near
-            and r.sensor_id = any (p_sensor_ids) and r.metric_id = any (p_metric_ids)
+        where v_sensor_ids is not null and not v_is_few and r.ts between v_from and v_near
+            and r.sensor_id = any (v_sensor_ids) and r.metric_id = any (v_metric_ids)
+        union all
+        select r.sensor_id, r.metric_id, r.ts
+        from telemetry.reading as r
+        where v_sensor_ids is not null and v_is_few and r.ts = any (v_moments)
+            and r.sensor_id = any (v_sensor_ids) and r.metric_id = any (v_metric_ids)
     )
     select
         a.no,
-        count(n.ts) + exists (
+        greatest(a.reading_count, count(n.ts)) + exists (
             select
             from telemetry.reading as r
             where r.sensor_id = a.sensor_id and r.metric_id = a.metric_id and r.ts > v_near
         )::integer
-    from unnest(p_sensor_ids, p_metric_ids, p_from)
-        with ordinality as a (sensor_id, metric_id, ts, no)
+    from unnest(p_sensor_ids, p_metric_ids, p_from, p_counts)
+        with ordinality as a (sensor_id, metric_id, ts, reading_count, no)
     left join near as n
         on n.sensor_id = a.sensor_id and n.metric_id = a.metric_id and n.ts >= a.ts
-    group by a.no, a.sensor_id, a.metric_id;
+    group by a.no, a.sensor_id, a.metric_id, a.reading_count;
 end;
 $$;
-comment on function alert.count_stored(bigint[], smallint[], timestamptz[], timestamptz) is
-    'How many readings datastreams (pairwise arrays; no: the position there) have from p_from on; all '
-    'that are well after p_to count as one.';
+comment on function alert.count_stored(
+    bigint[], smallint[], timestamptz[], bigint[], timestamptz
+) is
+    'How many readings datastreams (pairwise arrays; no: the position there) have from p_from on, of which '
+    'the caller knows p_counts; all that are well after p_to count as one.';
 
 create or replace function alert.stored_around(
     p_sensor_id bigint,

@@ -62,6 +62,18 @@ where r.ts >= timestamptz 'epoch' + %(first_us)s * interval '1 microsecond'
 -- name: staged_plan_end
 select set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true);
 
+-- name: grid_known
+select
+    array_agg(r.ts) as ts, array_agg(r.sensor_id) as sensor_ids,
+    array_agg(r.metric_id) as metric_ids, array_agg(r.value) as values
+from telemetry.reading as r
+-- the index leads from one match to the next
+where r.ts = any(%(ts)s::timestamptz[])
+    and r.sensor_id = any(%(sensor_ids)s::bigint[]) and r.metric_id = any(%(metric_ids)s::smallint[])
+    -- said as constants, as above
+    and r.ts >= timestamptz 'epoch' + %(first_us)s * interval '1 microsecond'
+    and r.ts <= timestamptz 'epoch' + %(last_us)s * interval '1 microsecond';
+
 -- name: log_and_watch
 with logged as (
     insert into telemetry.ingest_log (sensor_id, first_ts, last_ts, reading_count)

@@ -13,7 +13,9 @@ from app.docs.problems import REMEDY
 from app.errors import Problem, all_problems
 from app.identity.permission import ROUTES, Permission
 from app.ingest.csv_body import decode_csv
-from app.ingest.decode import Limits, decode_flat, decode_json, decode_lines
+from app.ingest.decode import decode_json, decode_lines
+from app.ingest.flat import decode_flat
+from app.ingest.limits import Limits
 from app.ingest.line_protocol import decode_line_protocol
 from app.settings import Settings
 

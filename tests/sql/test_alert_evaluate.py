@@ -161,6 +161,18 @@ def test_late_violation_in_the_past_is_recorded_as_resolved(world: World) -> Non
     assert world.episodes() == [("warning", "high", "resolved", 5, 5, 10, 9, 1)]
 
 
+@pytest.mark.parametrize(("own", "times"), [(1, 3), (3, 3), (1, 150), (3, 150)])
+def test_late_violation_is_seen_among_what_others_send(world: World, own: int, times: int) -> None:
+    world.make_threshold(limit=8)
+    sensor, other = world.make_sensor(), world.make_sensor("other")
+    # in the minute that the evaluation looks into, at times of their own
+    world.write(other, [(5 + n / times / 2, 7) for n in range(times)])
+    world.write(sensor, [(0, 7), (5.75, 7)])
+    world.write(sensor, [(5 + n / 10, 9) for n in range(own)])
+    assert world.episodes()[0][2] == "resolved"
+    assert world.events() == ["raised", "resolved"]
+
+
 def test_late_violation_extends_a_resolved_alert(world: World) -> None:
     world.make_threshold(limit=8)
     sensor = world.make_sensor()

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from app.ingest.arrow import decode_arrow
-from app.ingest.decode import Limits, decode_json
+from app.ingest.decode import decode_json
+from app.ingest.limits import Limits
 from app.ingest.line_protocol import decode_line_protocol
 from bench.client import LoadError, answer
 from bench.generate import FORMATS, METRICS, SINGLE, batches, request, shape, uid

@@ -9,7 +9,9 @@ import pytest
 
 from app.errors import MalformedBody, TooManyReadings
 from app.ingest.columns import Columns
-from app.ingest.decode import Limits, decode_flat, decode_json, decode_lines
+from app.ingest.decode import decode_json, decode_lines
+from app.ingest.flat import decode_flat
+from app.ingest.limits import Limits
 
 T = 1_700_000_000
 US = 1_000_000

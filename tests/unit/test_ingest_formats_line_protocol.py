@@ -8,7 +8,7 @@ import pytest
 from app.errors import TooManyReadings
 from app.ingest import line_protocol
 from app.ingest.columns import Columns
-from app.ingest.decode import Limits
+from app.ingest.limits import Limits
 from app.ingest.line_protocol import decode_line_protocol
 
 LIMITS = Limits(1_000, "ns")

@@ -14,7 +14,7 @@ from app.errors import BodyTooLarge, MalformedBody, Problem, TooManyReadings
 from app.ingest.arrow import decode_arrow
 from app.ingest.columns import Columns
 from app.ingest.csv_body import decode_csv
-from app.ingest.decode import Limits
+from app.ingest.limits import Limits
 from app.ingest.parquet import decode_parquet
 
 LIMITS = Limits(1_000)

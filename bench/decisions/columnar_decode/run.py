@@ -2,7 +2,7 @@
 
 Run: python bench/decisions/columnar_decode/run.py
 Roads, interleaved, best of 15 rounds, millions of values a second (times counted as part of the work):
-- list: msgspec into list[float | None], then numpy.array (what app/ingest/decode.py does)
+- list: msgspec into list[float | None], then numpy.array (what app/ingest/columnar.py does)
 - split: msgspec.Raw, commas found by numpy, one Arrow string array over all metrics, one Arrow cast
 - text: msgspec.Raw, then numpy.fromstring(sep=",") on the joined text
 - arrow: the whole body through pyarrow.json

@@ -22,7 +22,8 @@ from bench.world import World, world
 BEFORE, JOINED, ROUNDS, WARM = 20, 3, 14, 6
 NO_LOOK = """
 create or replace function alert.count_stored(
-    p_sensor_ids bigint[], p_metric_ids smallint[], p_from timestamptz[], p_to timestamptz
+    p_sensor_ids bigint[], p_metric_ids smallint[], p_from timestamptz[], p_counts bigint[],
+    p_to timestamptz
 )
 returns table (no bigint, reading_count bigint)
 language sql stable as $$ select null::bigint, null::bigint where false $$

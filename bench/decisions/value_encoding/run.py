@@ -23,7 +23,8 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from app.ingest.batch import HEADER, POSTGRES_EPOCH, TRAILER, Batch
+from app.db.array import POSTGRES_EPOCH
+from app.ingest.batch import HEADER, TRAILER, Batch
 from bench.client import LoadError
 from bench.options import Options
 from bench.report import median, rounded
