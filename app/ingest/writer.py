@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 GROUP_READINGS = 50_000
 """Readings that go in one transaction at most, unless one submission has more."""
-ENOUGH = 10_000
+ENOUGH = 500
 """Readings that make it worth while to write beside another connection."""
 PATIENCE_SECONDS = 0.05
 """How long fewer wait for that connection."""
