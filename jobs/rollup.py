@@ -63,6 +63,7 @@ async def run_step(
         except (LockNotAvailable, DeadlockDetected) as exc:
             if time.monotonic() + pause > deadline:
                 raise
-            log.info("rollup_busy", error=exc.diag.message_primary, seconds=pause)
+            if pause == FIRST_PAUSE_SECONDS:
+                log.info("rollup_busy", error=exc.diag.message_primary)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LAST_PAUSE_SECONDS)

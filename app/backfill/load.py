@@ -21,15 +21,17 @@ from numpy.typing import NDArray
 from psycopg import errors
 
 from app.backfill import ledger
+from app.backfill.log import log_part
 from app.db.copying import copy
 from app.db.pool import Connection, connect_direct
 from app.db.queries import queries
 from app.errors import CommandError
 from app.ingest.batch import COPY_STAGED, Batch
-from app.ingest.known import DAY_US, STAGED_TABLE, first_of_each, stretches
+from app.ingest.known import DAY_US, STAGED_TABLE, first_of_each
 from app.ingest.link import copy_straight
-from app.ingest.shard import Target
+from app.ingest.shard import ShardMap, Target
 from app.ingest.verdict import Code
+from app.migrate.places import is_spread, read_places
 
 SQL = queries("import")
 HERE = Target()
@@ -100,6 +102,7 @@ class Loader:
         self._stack = AsyncExitStack()
         self.connections: list[Connection] = []
         self._is_colliding = False
+        self._places: ShardMap | None = None
 
     async def __aenter__(self) -> "Loader":
         for _ in range(self._wanted):
@@ -112,6 +115,8 @@ class Loader:
             await connection.execute("set synchronous_commit = off")
             connection.prepare_threshold = None  # plans must see the times to leave out chunks
             self.connections.append(connection)
+        if await is_spread(self.connections[0]):
+            self._places = ShardMap(await read_places(self.connections[0]))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -163,18 +168,8 @@ class Loader:
             try:
                 async with connection.transaction():
                     codes = await road(connection, HERE, batch)
-                    stored = batch.ts[codes == Code.STORED]
-                    if len(stored):
-                        first, last, count = stretches(stored)
-                        await connection.execute(
-                            SQL["import_log"],
-                            {
-                                "sensor_id": int(batch.sensor_id[0]),
-                                "first_us": first,
-                                "last_us": last,
-                                "reading_count": count,
-                            },
-                        )
+                    stored = batch.where(codes == Code.STORED) if codes.any() else batch
+                    await log_part(connection, stored, self._places)
                     await ledger.note_part(
                         connection,
                         import_file_ids=group.import_file_ids,

@@ -89,13 +89,15 @@ where r.ts >= timestamptz 'epoch' + %(first_us)s * interval '1 microsecond'
 -- created_at: what looks for fresh arrivals (the repair of latest readings) must pass these by
 insert into telemetry.ingest_log (sensor_id, first_ts, last_ts, reading_count, created_at)
 select
-    %(sensor_id)s,
+    l.sensor_id,
     timestamptz 'epoch' + l.first_us * interval '1 microsecond',
     timestamptz 'epoch' + l.last_us * interval '1 microsecond',
     l.reading_count,
     '-infinity'
-from unnest(%(first_us)s::bigint[], %(last_us)s::bigint[], %(reading_count)s::integer[])
-    as l (first_us, last_us, reading_count);
+from unnest(
+    %(sensor_id)s::bigint[], %(first_us)s::bigint[], %(last_us)s::bigint[],
+    %(reading_count)s::integer[]
+) as l (sensor_id, first_us, last_us, reading_count);
 
 -- name: import_latest
 insert into telemetry.latest_reading (sensor_id, metric_id, ts, value, quality)

@@ -191,6 +191,36 @@ def test_latest_readings_and_rollups_follow(importer: Importer) -> None:
     ]
 
 
+def test_late_history_of_many_sensors_is_in_their_rollups(importer: Importer) -> None:
+    sensors, minutes = 40, 90  # of every group of shards, where there are several
+
+    def history(hour: int) -> Path:
+        begin = datetime(2012, 1, 1, hour, tzinfo=UTC)
+        return importer.file(
+            HEADER
+            + "".join(
+                f"s{sensor},{begin + timedelta(minutes=minute)},temperature,{sensor + minute % 7},degC\n"
+                for minute in range(minutes)
+                for sensor in range(sensors)
+            ),
+            f"{hour}.csv",
+        )
+
+    assert importer.totals(history(12), "--create-sensors")["stored"] == sensors * minutes
+    importer.refresh()
+    assert importer.totals(history(3))["stored"] == sensors * minutes  # behind what is stored
+    importer.refresh()
+    raw = importer.rows(
+        "select sensor_id, count(*), sum(value) from telemetry.reading group by 1 order by 1"
+    )
+    assert len(raw) == sensors
+    for size in ("1m", "1h", "1d"):
+        assert raw == importer.rows(
+            f"select sensor_id, sum(n), sum(value_sum) from analytics.reading_{size}"
+            " group by 1 order by 1"
+        ), size
+
+
 def test_killed_again_and_again_it_goes_on_and_stores_nothing_twice(importer: Importer) -> None:
     minutes = 86_400
     text, total = station(minutes)

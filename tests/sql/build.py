@@ -22,6 +22,7 @@ class World:
     """One connection as superuser and the few rows every alert test needs."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self.db = psycopg.connect(url, autocommit=True, row_factory=dict_row)
         self.tenant_id = self.one(
             "insert into identity.tenant (slug, title) values ('test', 'Test') returning tenant_id"

@@ -76,9 +76,13 @@ class Rollups(World):
             )
 
     def refresh(self) -> None:
-        """Run the edition's own steps."""
-        for (step,) in self.steps():
-            self.db.execute(step)
+        """Run the edition's own steps, as the job does."""
+
+        async def run() -> None:
+            async with await session(self.url) as connection:
+                await refresh_rollups(connection, is_scheduled=False)
+
+        asyncio.run(run())
 
     def steps(self) -> list[tuple[str]]:
         """Statements, each outside a transaction."""
@@ -238,3 +242,18 @@ def test_a_refresh_does_not_wait_for_ever(
                 await refresh_rollups(mine, is_scheduled=False)
 
     asyncio.run(run())
+
+
+@pytest.mark.community
+def test_policies_take_a_day_of_minutes_at_once(database: Database) -> None:
+    nodes = list(database.urls().values())
+    if database.server.is_distributed:
+        del nodes[0]
+    for url in nodes:
+        with psycopg.connect(url) as connection:
+            found = connection.execute(
+                "select distinct regexp_replace(hypertable_name, '_[0-9]+$', ''),"
+                " (config ->> 'buckets_per_batch')::integer from timescaledb_information.jobs"
+                " where proc_name = 'policy_refresh_continuous_aggregate'"
+            )
+            assert dict(found) == {"rollup_1m": 1440, "rollup_1h": 744, "rollup_1d": 366}

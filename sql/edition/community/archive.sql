@@ -1,4 +1,4 @@
--- requires: archive/range.sql
+-- requires: archive/range.sql, edition/community/batch.sql
 -- where: coordinator, shards
 --
 -- A continuous aggregate that is refreshed over a dropped chunk loses its history there. So the
@@ -9,8 +9,8 @@ returns setof text
 language sql
 stable
 begin atomic
-    select format(
-        'call public.refresh_continuous_aggregate(%L, %L, %L)', s.rollup,
+    select telemetry.refresh_call(
+        s.rollup,
         date_trunc(s.unit, p_from, 'UTC'),
         date_trunc(s.unit, p_to + s.width - interval '1 microsecond', 'UTC')
     )

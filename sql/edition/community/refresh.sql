@@ -1,4 +1,4 @@
--- requires: archive/range.sql
+-- requires: archive/range.sql, edition/community/batch.sql
 -- where: shards
 --
 -- How the rollups are brought up to date on demand; policies do it by themselves every few minutes.
@@ -8,11 +8,8 @@ returns setof text
 language sql
 stable
 begin atomic
-    select format(
-        'call public.refresh_continuous_aggregate(%L, %L, %L)', s.rollup,
-        -- what is cold would be erased
-        archive.hot_from(), time_bucket(s.width, now())
-    )
+    -- what is cold would be erased
+    select telemetry.refresh_call(s.rollup, archive.hot_from(), time_bucket(s.width, now()))
     from (
         values
             (1, 'telemetry.rollup_1m', interval '1 minute'),
