@@ -23,9 +23,9 @@ from app.archive.book import (
     owner_connection,
     rows,
 )
-from app.archive.chunk import ArchiveError
 from app.archive.export import move, refresh
 from app.archive.lake import Lake, LakeError
+from app.archive.piece import ArchiveError
 from app.archive.place import Place
 from app.archive.retention import expire
 from app.errors import CommandError

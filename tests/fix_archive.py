@@ -48,6 +48,13 @@ class Archive:
         cursor = self.db.execute(statement, values)  # type: ignore[call-overload]
         return cursor.fetchall() if cursor.description else []
 
+    def on_hypertables(self, statement: str) -> None:
+        """A statement with {table} for each hypertable of readings, where it is."""
+        for url in self.database.urls().values():
+            with psycopg.connect(url, autocommit=True) as line:
+                for (table,) in line.execute(_HYPERTABLES).fetchall():
+                    line.execute(statement.format(table=table).encode())
+
     def make_tenant(self, slug: str, sensors: int = 2) -> list[int]:
         """A tenant's sensors."""
         ((tenant_id,),) = self.all(
@@ -171,6 +178,11 @@ class Archive:
             assert count == 0, f"{count} buckets of {name} differ"
 
 
+_HYPERTABLES = """
+select format('%I.%I', h.hypertable_schema, h.hypertable_name)
+from timescaledb_information.hypertables as h
+where h.hypertable_schema = 'telemetry' and h.hypertable_name ~ '^reading(_[0-9]+)?$'
+"""
 _DIFFERENCES = """
 with raw as (
     select

@@ -20,7 +20,7 @@ from app.errors import CommandError
 from app.ops.moves import REMEDY, moves_unfinished
 from app.settings import Settings
 
-SQL = queries("archive")
+SQL = queries("archive") | queries("archive_export")
 OWNER = "headwater_owner"
 LOCK = "archiver"
 """Not the scheduled job's own lock: that one is held while it calls us."""

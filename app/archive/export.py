@@ -22,11 +22,12 @@ from app.archive.book import (
     record_verified,
     rows,
 )
-from app.archive.chunk import ArchiveError, read_chunk
+from app.archive.chunk import read_chunk
 from app.archive.digest import SensorDigest, Tally, difference
 from app.archive.files import put_files
 from app.archive.hot import bring_back, ids, moment
 from app.archive.lake import COLUMNS, TABLE, Lake, literal
+from app.archive.piece import ArchiveError
 from jobs.rollup import run_step
 
 log = structlog.get_logger()

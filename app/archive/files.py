@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from psycopg import AsyncConnection
 
 from app.archive.book import Export, rows
-from app.archive.chunk import STREAMS, read_chunk
+from app.archive.chunk import read_chunk
 from app.archive.digest import SensorDigest
 from app.archive.lake import Lake, LakeError
 from app.archive.spill import Batch, Index, Spill
@@ -43,6 +43,7 @@ DICTIONARY_BYTES = 2 << 20
 """Beyond it a row group's values are written out: full mantissas have no use for a dictionary."""
 
 
+WRITERS = 2
 SPLIT_ROWS = 1_000_000
 """From here on a tenant's readings are written by two threads, into two files."""
 
@@ -78,7 +79,7 @@ async def put_files(
                 part = waiting.pop()
                 await asyncio.to_thread(_put, lake, spill, part, export.export_id)
 
-        workers = [asyncio.create_task(work()) for _ in range(STREAMS)]
+        workers = [asyncio.create_task(work()) for _ in range(WRITERS)]
         try:
             await asyncio.gather(*workers)
         finally:

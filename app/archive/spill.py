@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.archive.chunk import Pieces
 from app.archive.digest import Floats, Ints, Shorts
+from app.archive.piece import Pieces
 
 BATCH_ROWS = 250_000
 

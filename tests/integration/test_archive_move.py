@@ -11,9 +11,9 @@ from fix_archive import DAY, Archive
 from psycopg import AsyncConnection
 
 from app.archive.book import Export, export_claim, export_get, owner_connection
-from app.archive.chunk import ArchiveError
 from app.archive.export import drop, move, put, verify
 from app.archive.lake import TABLE, Lake
+from app.archive.piece import ArchiveError
 from jobs.archive import lake_writer
 
 AGE = timedelta(days=30)

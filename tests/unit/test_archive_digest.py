@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.archive.digest import Columns, SensorDigest, Tally, difference
+from app.archive.digest import Columns, SensorDigest, Tally, difference, reading_hashes
 
 
 def make(count: int = 1000) -> Columns:
@@ -109,3 +109,27 @@ def test_batches_of_a_table_give_the_same() -> None:
     assert set(whole.digest()) == {1, 2, 3}
     assert sum(one.row_count for one in whole.digest().values()) == 1000
     assert difference(whole.digest(), pieces.digest()) is None
+
+
+def test_long_pieces_are_hashed_as_short_ones_are() -> None:
+    """Hashes are made block by block; kind 2 means these numbers for ever."""
+    known = Columns(
+        np.array([1_700_000_000_000_000]),
+        np.array([3], dtype=np.int16),
+        np.array([7.25]),
+        np.array([2], dtype=np.int16),
+    )
+    assert reading_hashes(known).tolist() == [412138957929708149]
+    n = 40_000
+    rng = np.random.default_rng(5)
+    readings = Columns(
+        np.arange(n, dtype=np.int64),
+        rng.integers(1, 9, n).astype(np.int16),
+        rng.normal(size=n),
+        rng.integers(1, 5, n).astype(np.int16),
+    )
+    whole = reading_hashes(readings)
+    for at in (0, 16_383, 16_384, 39_999):
+        one = slice(at, at + 1)
+        alone = Columns(*(getattr(readings, name)[one] for name in readings.__struct_fields__))
+        assert reading_hashes(alone)[0] == whole[at]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.archive import spill as module
-from app.archive.chunk import Pieces
+from app.archive.piece import Pieces
 from app.archive.spill import Batch, Spill
 
 Row = tuple[int, int, int, float, int]
