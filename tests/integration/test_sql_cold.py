@@ -22,6 +22,11 @@ SAME = [
 ASKED = [text for text in QUERIES + SAME if "reading" in {view.name for view in views(check(text))}]
 
 
+NOT_PLANNED = "0A000"
+"""What Citus says to a statement that it can't spread."""
+MOST_NOT_PLANNED = 5
+
+
 def is_told(text: str) -> bool:
     """Whether the text tells which rows come, wherever it cuts some off."""
     cut = [node.parent for node in check(text).find_all(exp.Limit, exp.Fetch)]
@@ -47,8 +52,14 @@ def worlds(
             world.serve(api)
             before = {}
             for text in ASKED:
-                before[text] = world.found(text, limit=100_000)
+                answer = world.ask(text, limit=100_000)
+                before[text] = answer.json()
+                if pg_server.is_distributed and answer.json().get("sqlstate") == NOT_PLANNED:
+                    continue
+                assert answer.status_code == 200, (text, answer.text)
                 assert before[text]["engine"] == "postgresql"
+            refused = [text for text in ASKED if before[text].get("sqlstate") == NOT_PLANNED]
+            assert len(refused) <= MOST_NOT_PLANNED, refused
             world.archive_now()
             yield world, before
     finally:
@@ -65,6 +76,8 @@ def world(worlds: tuple[ColdWorld, dict[str, Any]]) -> ColdWorld:
 def test_both_engines_say_the_same(worlds: tuple[ColdWorld, dict[str, Any]], text: str) -> None:
     world, before = worlds
     wanted = before[text]
+    if wanted.get("sqlstate") == NOT_PLANNED:
+        pytest.skip(f"Citus does not plan it: {wanted['reason']}")
     found = world.found(text, limit=100_000)
     assert found["columns"] == wanted["columns"]
     assert found["row_count"] == wanted["row_count"]
