@@ -72,6 +72,10 @@ def status() -> None:
                     f" {count} readings, {size} bytes, {begin:%Y-%m-%d} to {end:%Y-%m-%d}"
                     + (f", {twice} duplicates ({other} with another value)" if twice else "")
                 )
+            for ranges, begin, end in await rows(connection, "status_restored"):
+                click.echo(
+                    f"restored    {ranges} ranges of {begin:%Y-%m-%d} to {end:%Y-%m-%d} are hot, too"
+                )
             for slug, days, is_held, reason in await rows(connection, "policies"):
                 kept = "for ever" if days is None else f"{days} days"
                 click.echo(f"keep        {slug}: {kept}" + (f", held: {reason}" if is_held else ""))
@@ -121,17 +125,25 @@ def restore(begin: str, end: str) -> None:
 
     async def work() -> tuple[int, int]:
         settings = Settings.from_env()
+        span = _range(begin, end)
         count = 0
         async with owner_connection(settings) as connection, only_archiver(connection) as is_mine:
             if not is_mine:
                 raise CommandError(BUSY)
+            if not await rows(connection, "cold_ranges", **span):
+                raise CommandError(
+                    f"nothing from {begin} to {end} is archived; `headwater archive status` says what is"
+                )
             async with job.lake_writer(settings) as lake:
-                ranges = await rows(connection, "restore_ranges", **_range(begin, end))
+                ranges = await rows(connection, "restore_ranges", **span)
                 for lower, upper in ranges:
                     count += await bring_back(connection, lake, range_from=lower, range_to=upper)
         return len(ranges), count
 
     chunks, count = _do(work())
+    if not chunks:
+        click.echo("all that is archived of that time is hot already, or on its way to the archive")
+        return
     click.echo(f"{chunks} ranges with {count} readings are hot again; `release` lets them go")
 
 
@@ -145,7 +157,10 @@ def release(begin: str, end: str) -> None:
         async with owner_connection(Settings.from_env()) as connection:
             return len(await rows(connection, "restore_release", **_range(begin, end)))
 
-    click.echo(f"{_do(work())} ranges go with the next run")
+    count = _do(work())
+    if not count:
+        raise CommandError(f"nothing from {begin} to {end} was restored")
+    click.echo(f"{count} ranges go with the next run")
 
 
 def _policy(name: str, slug: str, **arguments: object) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from app.db.cli import command_connection
 from app.errors import CommandError, Problem
 from app.identity.tenant import tenant_id_of
-from app.query.answer import ENCODER, Answer, cell
+from app.query.answer import ENCODER, Answer, as_arrow, cell
 from app.query.hot import Parameter
 from app.query.run import Question, run, sql_pass
 from app.settings import Settings
@@ -26,7 +26,7 @@ from app.settings import Settings
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "csv", "json"]),
+    type=click.Choice(["table", "csv", "json", "arrow"]),
     default="table",
     show_default=True,
 )
@@ -40,9 +40,9 @@ def sql(statement: str, tenant: str | None, form: str, limit: int, params: tuple
         raise CommandError("SQL_DATABASE_URL is empty; set it to log in as headwater_sql")
     try:
         answer = asyncio.run(_ask(settings, text, tenant, limit, list(params)))
+        _show(answer, form)
     except Problem as exc:
         raise CommandError(exc.detail) from None
-    _show(answer, form)
     if answer.engine == "duckdb":
         scanned = answer.scanned
         click.echo(
@@ -67,17 +67,18 @@ async def _ask(
 
 
 def _show(answer: Answer, form: str) -> None:
-    names = [column.name for column in answer.columns]
     if form == "json":
         click.echo(msgspec.json.format(ENCODER.encode(answer)).decode())
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(names)
+        writer.writerow(column.name for column in answer.columns)
         writer.writerows([cell(value) for value in row] for row in answer.rows)
+    elif form == "arrow":
+        sys.stdout.buffer.write(as_arrow(answer))
     else:
         table = Table()
-        for name in names:
-            table.add_column(_plain(name))
+        for column in answer.columns:
+            table.add_column(_plain(column.name))
         for row in answer.rows:
             table.add_row(*(_plain(value) for value in row))
         Console().print(table)

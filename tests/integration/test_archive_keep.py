@@ -18,7 +18,10 @@ def test_a_restored_range_is_hot_until_it_is_released(archive: Archive) -> None:
     whole_day = {key for key in archive.ledger if key[0].day == 2}
     assert set(archive.hot()) == whole_day
     archive.assert_nothing_lost()
-    assert archive.output("restore", *SPAN)[1].startswith("0 ranges")
+    assert archive.output("restore", *SPAN)[1].startswith(
+        "all that is archived of that time is hot"
+    )
+    assert "restored    1 ranges of 2026-03-0" in archive.output("status")[1]
     assert archive.run().moved == 0, "it stays"
     assert set(archive.hot()) == whole_day
     # a late reading of a restored day is just one more hot reading
@@ -97,6 +100,8 @@ def test_a_legal_hold_overrides_everything(archive: Archive) -> None:
         (("keep", "nobody", "--days", "3"), "no tenant 'nobody'"),
         (("restore", "--from", "yesterday", "--to", "2026-03-02T00:00Z"), "--from"),
         (("restore", "--from", "2026-03-02T00:00Z", "--to", "2026-03-01T00:00Z"), "before --to"),
+        (("restore", "--from", "2026-03-01T00:00Z", "--to", "2026-03-02T00:00Z"), "is archived"),
+        (("release", "--from", "2026-03-01T00:00Z", "--to", "2026-03-02T00:00Z"), "was restored"),
     ],
 )
 def test_a_slip_is_one_line(archive: Archive, arguments: tuple[str, ...], hint: str) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from fix_archive import DAY, Archive
@@ -179,6 +180,8 @@ def test_the_command_line_says_which_engine(
         group, ["sql", "select count(*) as n from reading", "--format", "csv"]
     )
     assert everything.stdout.split() == ["n", str(len(world.archive.ledger))]
+    stream = CliRunner().invoke(group, [*words[:-1], "arrow"]).stdout_bytes
+    assert pa.ipc.open_stream(stream).read_all().to_pydict() == {"n": [mine]}
     shutil.rmtree(world.archive.folder)
     lost = CliRunner().invoke(group, words)
     assert "can't be read right now" in str(lost.exception)
