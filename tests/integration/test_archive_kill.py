@@ -36,7 +36,10 @@ def until(what: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
 
 
 def waits_for(archive: Archive, words: str) -> Callable[[], bool]:
-    """Whether a statement with such words waits for a lock, on any node."""
+    """Whether a statement with such words waits for a lock, on any node.
+
+    Who writes a table that every node has asks the first of them for its lock in other words.
+    """
 
     def ask() -> bool:
         for url in archive.database.urls().values():
@@ -46,7 +49,7 @@ def waits_for(archive: Archive, words: str) -> Callable[[], bool]:
                     " join pg_stat_activity as a using (pid)"
                     " where not l.granted and a.datname = current_database()"
                     " and a.query ~* %s",
-                    (words,),
+                    (f"{words}|lock_shard_resources",),
                 )
                 if found.rowcount:
                     return True
