@@ -150,9 +150,12 @@ class Writer:
                     await self._go.wait()
 
     def _take(self) -> list[Submission]:
+        """What goes in one transaction: a fair share, where others are idle, too."""
+        idle = max(1, self._settings.ingest_writers - self._busy)
+        most = min(GROUP_READINGS, max(ENOUGH, -(-self.queued_readings // idle)))
         group: list[Submission] = []
         size = 0
-        while self._waiting and (not group or size + len(self._waiting[0].batch) <= GROUP_READINGS):
+        while self._waiting and (not group or size + len(self._waiting[0].batch) <= most):
             submission = self._waiting.popleft()
             self.queued_readings -= len(submission.batch)
             if not submission.done.done():  # whoever asked may be gone
