@@ -5,10 +5,12 @@ batch and says whether what the connection remembers about rules and alerts stil
 candidates. Nothing counts before COMMIT.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
-from psycopg import errors
+from numpy.typing import NDArray
+from psycopg import AsyncCursor, errors
 
 from app.db.copying import copy
 from app.db.pool import Connection, connect
@@ -24,6 +26,8 @@ ATTEMPTS = 5
 """How often a batch is tried that others write, too."""
 
 Way = Callable[[Connection, Target, Batch], Awaitable[Codes]]
+Part = tuple[Target, Watch, Batch]
+"""What is stored at one target, and what is remembered of it."""
 Targets = Mapping[int, Target]
 """Where readings go, by the batch's groups; a batch without groups goes to the only one."""
 
@@ -59,35 +63,35 @@ class Link:
 
     async def _store(self, targets: Targets, batch: Batch, way: Way) -> Codes:
         """One transaction, whatever the number of targets. Returns after COMMIT."""
+        codes = np.zeros(len(batch), dtype=np.uint8)
         async with self.connection.transaction():
-            if batch.group is None or (batch.group == batch.group[0]).all():
-                number = 0 if batch.group is None else int(batch.group[0])
-                return await self._put(_target(targets, number), batch, way)
-            codes = np.zeros(len(batch), dtype=np.uint8)
-            for number in np.unique(batch.group).tolist():  # in order: no deadlocks
-                part = np.flatnonzero(batch.group == number)
-                codes[part] = await self._put(_target(targets, number), batch.where(part), way)
+            fresh: list[Part] = []
+            for target, part in _parts(targets, batch):  # in order: no deadlocks
+                whole = batch if part is None else batch.where(part)
+                found = await way(self.connection, target, whole)
+                if part is None:
+                    codes = found
+                else:
+                    codes[part] = found
+                new = whole.where(found == Code.STORED) if found.any() else whole
+                if len(new):
+                    fresh.append((target, self._watches.setdefault(target, Watch()), new))
+            await self._log_and_look(fresh)
+            for target, watch, new in fresh:
+                await self._judge(target, watch, new)
         return codes
 
-    async def _put(self, target: Target, batch: Batch, way: Way) -> Codes:
-        """Readings, log, candidates of one target."""
-        codes = await way(self.connection, target, batch)
-        fresh = batch.where(codes == Code.STORED) if codes.any() else batch
-        if len(fresh):
-            watch = self._watches.setdefault(target, Watch())
-            await self._log_and_look(target, watch, fresh)
-            candidate = watch.candidates(
-                fresh.bands, fresh.band, fresh.sensor_id, fresh.metric_id, fresh.value
+    async def _judge(self, target: Target, watch: Watch, batch: Batch) -> None:
+        """Hand in what a rule could care about."""
+        candidate = watch.candidates(
+            batch.bands, batch.band, batch.sensor_id, batch.metric_id, batch.value
+        )
+        if candidate.any():
+            await copy(
+                self.connection, target.copy_candidate, batch.where(candidate).copy_candidates()
             )
-            if candidate.any():
-                await copy(
-                    self.connection,
-                    target.copy_candidate,
-                    fresh.where(candidate).copy_candidates(),
-                )
-                if target.rings:
-                    await self.connection.execute(target.sql["ring"])
-        return codes
+            if target.rings:
+                await self.connection.execute(target.sql["ring"])
 
     async def store_colliding(self, targets: Targets, batch: Batch) -> Codes:
         """Store a batch of which something is stored already.
@@ -102,13 +106,25 @@ class Link:
                     raise
         raise AssertionError("unreachable")
 
-    async def _log_and_look(self, target: Target, watch: Watch, batch: Batch) -> None:
-        """Log the batch; learn what has changed since this connection last asked."""
+    async def _log_and_look(self, parts: list[Part]) -> None:
+        """Log what is stored; learn what has changed since this connection last asked."""
+        if len(parts) > 1:  # one flight for all
+            async with self.connection.pipeline():
+                answers = [await self._ask(*part) for part in parts]
+        else:
+            answers = [await self._ask(*part) for part in parts]
+        for (target, watch, _), answer in zip(parts, answers, strict=True):
+            watch.learn(await answer.fetchall())
+            if watch.bands is None:
+                cursor = await self.connection.execute(target.sql["bands"])
+                watch.bands = self._bands.take(await cursor.fetchall())
+
+    async def _ask(self, target: Target, watch: Watch, batch: Batch) -> AsyncCursor[Any]:
         buckets, versions = watch.question(batch.sensor_id)
         first, last, count = stretches(batch.ts)
         # one row for a shard; where they are not known apart, one for a sensor
         sensor_ids = np.unique(batch.sensor_id) if target.rings else batch.sensor_id[:1]
-        cursor = await self.connection.execute(
+        return await self.connection.execute(
             target.sql["log_and_watch"],
             {
                 "sensor_ids": sensor_ids,
@@ -119,10 +135,6 @@ class Link:
                 "versions": versions,
             },
         )
-        watch.learn(await cursor.fetchall())
-        if watch.bands is None:
-            cursor = await self.connection.execute(target.sql["bands"])
-            watch.bands = self._bands.take(await cursor.fetchall())
 
 
 async def copy_apart(connection: Connection, target: Target, batch: Batch) -> Codes:
@@ -135,6 +147,15 @@ async def copy_apart(connection: Connection, target: Target, batch: Batch) -> Co
     if len(fresh):
         await copy(connection, target.copy_reading, fresh.copy_readings())
     return codes
+
+
+def _parts(targets: Targets, batch: Batch) -> Iterator[tuple[Target, NDArray[np.intp] | None]]:
+    """Each target and the positions that go there, None: all."""
+    if batch.group is None or (batch.group == batch.group[0]).all():
+        yield _target(targets, 0 if batch.group is None else int(batch.group[0])), None
+        return
+    for number in np.unique(batch.group).tolist():
+        yield _target(targets, number), np.flatnonzero(batch.group == number)
 
 
 def _target(targets: Targets, number: int) -> Target:
