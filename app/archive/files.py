@@ -2,11 +2,14 @@
 
 Columns are plain, for any reader: `value` is a double, bit for bit what was measured. Times are
 delta-packed, all else goes through dictionaries, then zstd. A file is on the disk, or in the bucket,
-before the lake hears of it; one that it never hears of is an orphan, which a later run removes.
+before the lake hears of it; one it never hears of is an orphan, which a later run removes. A file's name
+ends with the SHA-256 of its bytes: any other byte is noticed, in statistics that no reading shows, too.
 """
 
 import asyncio
+import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -47,13 +50,16 @@ WRITERS = 2
 SPLIT_ROWS = 1_000_000
 """From here on a tenant's readings are written by two threads, into two files."""
 
+NAMED_SHA256 = re.compile(r"-([0-9a-f]{64})\.parquet$")
+
 Span = tuple[datetime, datetime]
 
 
 class Part(msgspec.Struct, frozen=True):
     """What goes into one file."""
 
-    name: str
+    stem: str
+    """Its name without its SHA-256."""
     tenant_id: int
     index: Index
     first: int
@@ -73,11 +79,12 @@ async def put_files(
         tenants = np.array(await rows(connection, "sensor_tenants"), dtype=np.int64).reshape(-1, 2)
         parts = _parts(export, spill.index(), tenants)
         waiting = list(parts)
+        names: list[str] = []
 
         async def work() -> None:
             while waiting:
                 part = waiting.pop()
-                await asyncio.to_thread(_put, lake, spill, part, export.export_id)
+                names.append(await asyncio.to_thread(_put, lake, spill, part, export.export_id))
 
         workers = [asyncio.create_task(work()) for _ in range(WRITERS)]
         try:
@@ -85,8 +92,8 @@ async def put_files(
         finally:
             waiting.clear()
             await asyncio.gather(*workers, return_exceptions=True)
-    if parts:
-        await asyncio.to_thread(lake.register, [part.name for part in parts])
+    if names:
+        await asyncio.to_thread(lake.register, names)
     return here
 
 
@@ -107,8 +114,8 @@ def _parts(export: Export, index: Index, tenants: np.ndarray) -> list[Part]:
             lower, upper = (int(moment.timestamp() * 1e6) for moment in (begin, end))
             there = group[(index.last[group] >= lower) & (index.first[group] < upper)]
             for some in _halves(index, there):
-                name = f"{folder}/export-{export.export_id}-{uuid4()}.parquet"
-                parts.append(Part(name, tenant_id, index.where(some), lower, upper))
+                stem = f"{folder}/export-{export.export_id}-{uuid4().hex}"
+                parts.append(Part(stem, tenant_id, index.where(some), lower, upper))
     return sorted(parts, key=lambda part: int(part.index.count.sum()))
 
 
@@ -135,19 +142,24 @@ def _months(begin: datetime, end: datetime) -> Iterator[Span]:
         at = following
 
 
-def _put(lake: Lake, spill: Spill, part: Part, export_id: int) -> None:
-    """Write a part where the lake's files are. Raises LakeError."""
+def _put(lake: Lake, spill: Spill, part: Part, export_id: int) -> str:
+    """Write a part where the lake's files are; its name there. Raises LakeError."""
     batches = (_cut(batch, part) for batch in spill.batches(part.index))
     try:
         if lake.place.folder:
-            path = Path(lake.place.folder, part.name)
+            path = Path(lake.place.folder, f"{part.stem}.parquet")
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, batches, tenant_id=part.tenant_id, export_id=export_id)
-            return
+            sha256 = write_file(path, batches, tenant_id=part.tenant_id, export_id=export_id)
+            name = f"{part.stem}-{sha256}.parquet"
+            path.rename(Path(lake.place.folder, name))
+            _keep_names(path.parent)
+            return name
         with tempfile.TemporaryDirectory(prefix="headwater-file-") as folder:
             path = Path(folder) / "part.parquet"
-            write_file(path, batches, tenant_id=part.tenant_id, export_id=export_id)
-            lake.place.upload(path, part.name)
+            sha256 = write_file(path, batches, tenant_id=part.tenant_id, export_id=export_id)
+            name = f"{part.stem}-{sha256}.parquet"
+            lake.place.upload(path, name)
+            return name
     except OSError as exc:
         raise LakeError(f"a file can't be written: {exc.strerror}") from None
     except CommandError as exc:
@@ -162,9 +174,9 @@ def _cut(batch: Batch, part: Part) -> Batch:
     return Batch(*(getattr(batch, name)[is_mine] for name in batch.__struct_fields__))
 
 
-def write_file(path: Path, batches: Iterable[Batch], *, tenant_id: int, export_id: int) -> None:
-    """One file, on the disk when this returns."""
-    with path.open("wb") as file:
+def write_file(path: Path, batches: Iterable[Batch], *, tenant_id: int, export_id: int) -> str:
+    """One file, whose bytes are on the disk when this returns; their SHA-256."""
+    with path.open("w+b") as file:
         with pq.ParquetWriter(
             file,
             SCHEMA,
@@ -193,8 +205,14 @@ def write_file(path: Path, batches: Iterable[Batch], *, tenant_id: int, export_i
                 writer.write_table(table, row_group_size=-(-n // groups))
         file.flush()
         os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _keep_names(folder: Path) -> None:
+    """Force a folder's names to the disk."""
+    line = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(line)
     finally:
-        os.close(folder)
+        os.close(line)

@@ -4,6 +4,7 @@ Only plain S3 calls are made (does the bucket exist, what is this object), so th
 A failure says which setting to look at; it never repeats a secret.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from app.paths import STATE
 from app.settings import Settings
 
 TIMEOUT_SECONDS = 10.0
+PIECE_BYTES = 1 << 20
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +108,25 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
                 return None
             raise CommandError(_refusal(exc)) from None
         return found.size
+
+    def sha256_of(self, path: str) -> str:
+        """SHA-256 of a file that is there. Raises CommandError."""
+        if self.folder:
+            with Path(path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        name = path.removeprefix(f"s3://{self.bucket}/")
+        found = hashlib.sha256()
+        try:
+            with self._client().get_object(bucket_name=self.bucket, object_name=name) as answer:
+                for piece in answer.stream(PIECE_BYTES):
+                    found.update(piece)
+        except S3Error as exc:
+            raise CommandError(_refusal(exc)) from None
+        except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
+            raise CommandError(
+                f"the store at {self.endpoint} did not give a file ({type(exc).__name__})"
+            ) from None
+        return found.hexdigest()
 
     def upload(self, file: Path, name: str) -> None:
         """Put a file into the bucket. Raises CommandError."""

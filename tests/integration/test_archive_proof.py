@@ -16,6 +16,7 @@ from fix_database import Server
 
 from app.archive import chunk, files
 from app.archive.book import export_claim, owner_connection
+from app.archive.check import check
 from app.archive.chunk import read_chunk
 from app.archive.digest import SensorDigest
 from app.archive.piece import ArchiveError, Pieces, of_pages, of_series
@@ -234,6 +235,31 @@ def test_a_chunk_over_the_end_of_a_month_goes_to_both_folders(archive: Archive) 
     }
     assert {name: len(table) for name, table in months.items()} == {"month=3": 576, "month=4": 576}
     assert archive.output("verify")[0] == 0
+
+
+def test_any_other_byte_is_noticed(archive: Archive) -> None:
+    """Also one that no reading shows: statistics say what readers skip."""
+    archive.fill(archive.make_tenant("a"))
+    assert archive.run().problems == []
+    (file,) = archive.folder.rglob("*.parquet")
+    data = file.read_bytes()
+    assert hashlib.sha256(data).hexdigest() in file.name
+
+    async def problems() -> list[str]:
+        async with owner_connection(archive.settings) as connection:
+            lake = archive.lake()
+            try:
+                _, findings = await check(connection, lake)
+            finally:
+                lake.close()
+        return [finding.problem for finding in findings]
+
+    assert asyncio.run(problems()) == []
+    for at in range(20, len(data), len(data) // 10):
+        file.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        assert asyncio.run(problems()) == [f"{file} has other bytes (SHA-256)"]
+    file.write_bytes(data)
+    assert asyncio.run(problems()) == []
 
 
 def test_manifests_of_earlier_versions_still_prove(archive: Archive) -> None:
