@@ -72,7 +72,7 @@ for _name, _text in SCENARIOS.items():
 )
 def table(files: tuple[Path, ...], is_write: bool) -> None:
     """The goals of the committed reports (or of FILES) as Markdown."""
-    found = [reports.load(path) for path in files or sorted(REPORTS.glob("*.json"))]
+    found = [reports.load(path) for path in files] or reports.load_all(REPORTS)
     if is_write:
         write_readme(markdown(found), README)
         write_readme(ingest_table(found), FRONT_PAGE)

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from bench.report import load
-
 FLEETS = (10_000, 1_000_000, 10_000_000)
 INTERVALS = (0.1, 1.0)
 """Readings a second of one sensor."""
@@ -149,7 +147,7 @@ def servers(cores: float, disk_tb: float, plan: Plan) -> tuple[int, int]:
 
 def costs_of(folder: Path, plan: Plan) -> Costs:
     """From the committed reports. Raises KeyError, ValueError or StopIteration where they lack one."""
-    reports = [load(path) for path in sorted(folder.glob("*.json"))]
+    reports = load_all(folder)
     distributed = [r for one in reports if one.scenario == "distributed" for r in one.results]
     storage = [r for one in reports if one.scenario == "storage" for r in one.results]
     road = max(

@@ -163,3 +163,8 @@ def merge(parts: Sequence[Report]) -> Report:
 def load(path: Path) -> Report:
     """A report that `save` wrote."""
     return msgspec.json.decode(path.read_bytes(), type=Report)
+
+
+def load_all(folder: Path) -> list[Report]:
+    """A folder's reports by name; an edition's own come after the scenario's first."""
+    return [load(path) for path in sorted(folder.glob("*.json"), key=lambda path: path.stem)]

@@ -89,7 +89,7 @@ def test_table_shows_goal_machine_and_note(tmp_path: Path) -> None:
 
 
 def test_committed_table_is_made_from_the_committed_reports() -> None:
-    found = [reports.load(path) for path in sorted(REPORTS.glob("*.json"))]
+    found = reports.load_all(REPORTS)
     assert shown(README) == markdown(found)
     assert shown(FRONT_PAGE) == ingest_table(found)
 
