@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from bench.report import load_all
+
 FLEETS = (10_000, 1_000_000, 10_000_000)
 INTERVALS = (0.1, 1.0)
 """Readings a second of one sensor."""
