@@ -17,8 +17,10 @@ from click.testing import CliRunner, Result
 from fix_database import ROLES, Database, Node, Server, running
 
 from app.cli import group
+from app.db.pool import connect
 from app.local import nodes
 from app.migrate import migrate
+from jobs.rollup import refresh_rollups
 
 SENSORS = 24
 WORKERS = 2
@@ -217,15 +219,13 @@ class Cluster(Database):
         assert set(self.jobs_that_stand_still().values()) == {0}
 
     def refresh(self) -> None:
-        """Bring the rollups up to date; a policy may be at it."""
-        for (step,) in self.execute("select telemetry.rollup_refresh_steps(false)"):
-            for attempt in range(20):
-                try:
-                    self.execute(str(step))
-                    break
-                except psycopg.errors.RaiseException:
-                    assert attempt < 19
-                    time.sleep(0.5)
+        """Bring the rollups up to date, after whoever is at it."""
+
+        async def run() -> None:
+            async with await connect(self.url(), application="test") as connection:
+                await refresh_rollups(connection, is_scheduled=False)
+
+        asyncio.run(run())
 
     def jobs_that_stand_still(self) -> dict[str, int]:
         """Policies that are not scheduled, by node."""
@@ -293,7 +293,7 @@ def on_shards(conn: psycopg.Connection[Any], command: str) -> None:
         try:
             conn.execute("select * from ops.on_shards(%s)", [command])
             return
-        except psycopg.errors.RaiseException:
+        except (psycopg.errors.RaiseException, psycopg.errors.LockNotAvailable):
             if attempt == 9:
                 raise
             time.sleep(0.5)

@@ -168,6 +168,20 @@ def test_commands_killed_at_any_moment_lose_nothing(cluster: Cluster) -> None:
     assert_as_before(cluster, cold)
 
 
+def test_a_worker_is_taken_in_although_the_command_was_killed(cluster: Cluster) -> None:
+    dice = random.Random(2)
+    before = cluster.digests()
+    third = cluster.address(cluster.workers[2])
+    for _ in range(4):
+        command = Command(cluster, "add-worker", third)
+        threading.Timer(dice.uniform(0.6, 2.5), command.process.kill).start()
+        command.end()
+    cluster.does("add-worker", third)
+    assert "1 groups moved" in cluster.does("rebalance")
+    assert cluster.digests() == before
+    cluster.assert_whole()
+
+
 @pytest.mark.parametrize("who", ["source", "target"])
 def test_a_server_killed_in_the_middle(cluster: Cluster, who: str) -> None:
     cold = cluster.cold()

@@ -45,6 +45,7 @@ return case
     when p_message like '% due to a concurrent refresh' then '55P03'
     when p_message like '%canceling statement due to lock timeout' then '55P03'
     when p_message like '%deadlock detected' then '40P01'
+    when p_message like '% is moving to another node' then 'HW423'
     else 'P0001'
 end;
 comment on function ops.errcode_of(text) is
