@@ -10,5 +10,6 @@ to headwater_app, headwater_analyst, headwater_grafana, headwater_sql;
 grant insert, update on identity.tenant, telemetry.site, telemetry.sensor to headwater_app;
 grant select, insert, update, delete on alert.threshold to headwater_app;
 grant select on archive.export, archive.restored, archive.tenant_policy to headwater_app;
+grant select on archive.export to headwater_analyst;
 
 grant usage on schema identity, telemetry to headwater_analyst, headwater_grafana, headwater_sql;
