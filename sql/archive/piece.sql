@@ -7,7 +7,7 @@
 -- sums and rare flags, is asked of it by itself.
 
 drop function if exists archive.pieces_of_sensors(timestamptz, timestamptz, bigint, bigint);
-create function archive.pieces_of_sensors(
+create or replace function archive.pieces_of_sensors(
     p_from timestamptz, p_to timestamptz, p_first bigint, p_last bigint, p_usual smallint
 )
 returns table (
@@ -64,7 +64,7 @@ comment on function archive.pieces_of_sensors(
     'than p_usual, and flag_ts the times of their readings.';
 
 drop function if exists archive.piece_of_pages(regclass, bigint, bigint);
-create function archive.piece_of_pages(p_chunk regclass, p_first bigint, p_last bigint)
+create or replace function archive.piece_of_pages(p_chunk regclass, p_first bigint, p_last bigint)
 returns table (
     row_count bigint, first_us bigint, last_us bigint, value_sum double precision, key bytea,
     ts bytea, value bytea, sha256 bytea
