@@ -3,6 +3,27 @@
 -- Events of a group of shards that is on the way to another node stay with it until it is there: nobody may
 -- delete them meanwhile, and the events of all others need not wait for that.
 
+create or replace function alert.append_events(p_events alert.outbox_shard[])
+returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into alert.outbox (
+        tenant_id, site_id, sensor_id, episode_id, kind, severity, ts, value, created_at
+    )
+    select
+        e.tenant_id, e.site_id, e.sensor_id, e.episode_id, e.kind, e.severity, e.ts, e.value,
+        e.created_at
+    from unnest(p_events) with ordinality as e
+    order by e.ordinality;
+    perform alert.ring();
+    return cardinality(p_events);
+end;
+$$;
+comment on function alert.append_events(alert.outbox_shard[]) is
+    'Puts events that shards have noted into alert.outbox, in their order, and rings; how many.';
+
 create or replace function alert.collect()
 returns bigint
 language plpgsql
@@ -25,16 +46,7 @@ begin
     end if;
     delete from alert.outbox_shard as o
     where o.outbox_id = any (array(select e.outbox_id from unnest(v_events) as e));
-    insert into alert.outbox (
-        tenant_id, site_id, sensor_id, episode_id, kind, severity, ts, value, created_at
-    )
-    select
-        e.tenant_id, e.site_id, e.sensor_id, e.episode_id, e.kind, e.severity, e.ts, e.value,
-        e.created_at
-    from unnest(v_events) with ordinality as e
-    order by e.ordinality;
-    perform alert.ring();
-    return cardinality(v_events);
+    return alert.append_events(v_events);
 end;
 $$;
 comment on function alert.collect() is
@@ -71,16 +83,7 @@ begin
         array(select distinct e.sensor_id from unnest(v_events) as e),
         array(select e.outbox_id from unnest(v_events) as e)
     );
-    insert into alert.outbox (
-        tenant_id, site_id, sensor_id, episode_id, kind, severity, ts, value, created_at
-    )
-    select
-        e.tenant_id, e.site_id, e.sensor_id, e.episode_id, e.kind, e.severity, e.ts, e.value,
-        e.created_at
-    from unnest(v_events) with ordinality as e
-    order by e.ordinality;
-    perform alert.ring();
-    return cardinality(v_events);
+    return alert.append_events(v_events);
 end;
 $$;
 comment on function alert.collect_living() is
