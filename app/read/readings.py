@@ -244,8 +244,9 @@ async def get_readings(
             metric_ids=await metric_ids(connection, words(metric)),
         )
         if fill != "none":
-            cells = await series_count(connection, selection=selection)
-            cells *= -((lower - upper) // STEPS[used])
+            # a series counts from its newest reading on, which is noted up to a second after it
+            series = max(1, await series_count(connection, selection=selection))
+            cells = series * -((lower - upper) // STEPS[used])
             if cells > GRID_CELLS:
                 raise BadRequest(
                     f"fill: {cells} buckets are more than {GRID_CELLS}; "
