@@ -5,7 +5,6 @@ import contextlib
 import os
 import select
 import socket
-import struct
 from collections.abc import Iterator
 from multiprocessing.synchronize import Event
 from typing import Any
@@ -45,30 +44,40 @@ class Subscriber:
             raise LoadError("the server closed the WebSocket")
         self._got += part
 
-    def _take(self, count: int) -> bytes:
-        while len(self._got) < count:
-            self._read()
-        taken, self._got = self._got[:count], self._got[count:]
-        return taken
+    def _frame(self) -> tuple[int, bytes] | None:
+        """The next frame's kind and data; None: it is not all here yet."""
+        if len(self._got) < 2:
+            return None
+        first, length, begin = self._got[0], self._got[1] & 127, 2
+        if length >= 126:
+            begin = 4 if length == 126 else 10
+            if len(self._got) < begin:
+                return None
+            length = int.from_bytes(self._got[2:begin])
+        if len(self._got) < begin + length:
+            return None
+        data = self._got[begin : begin + length]
+        self._got = self._got[begin + length :]
+        return first & 15, data
 
-    def next(self) -> dict[str, Any]:
-        """The next message. Raises LoadError or TimeoutError."""
-        while True:
-            first, second = self._take(2)
-            length = second & 127
-            if length == 126:
-                (length,) = struct.unpack(">H", self._take(2))
-            elif length == 127:
-                (length,) = struct.unpack(">Q", self._take(8))
-            data = self._take(length)
-            kind = first & 15
+    def _text(self) -> bytes | None:
+        """The next text of what is here, pings before it answered. Raises LoadError at the end."""
+        while (frame := self._frame()) is not None:
+            kind, data = frame
             if kind == TEXT:
-                message: dict[str, Any] = msgspec.json.decode(data)
-                return message
+                return data
             if kind == PING:
                 self._pong(data)
             elif kind == CLOSE:
                 raise LoadError(f"the server closed the WebSocket: {data!r}")
+        return None
+
+    def next(self) -> dict[str, Any]:
+        """The next message. Raises LoadError or TimeoutError."""
+        while (text := self._text()) is None:
+            self._read()
+        message: dict[str, Any] = msgspec.json.decode(text)
+        return message
 
     def _pong(self, data: bytes) -> None:
         # a client masks; a mask of zeros changes nothing
@@ -83,15 +92,18 @@ class Subscriber:
         return self._socket.fileno()
 
     def drain(self) -> None:
-        """Throw away what has arrived."""
-        self._got = b""
+        """Throw away the messages that have arrived, but answer pings. Raises LoadError."""
         self._read()
-        self._got = b""
+        while self._text() is not None:
+            pass
 
 
 @contextlib.contextmanager
 def audience(port: int, key: str, count: int) -> Iterator[None]:
-    """So many subscribers, in a process of their own, that read and forget."""
+    """So many subscribers, in a process of their own, that read and forget.
+
+    Raises LoadError where they did not last as long as the block.
+    """
     ready, stop = FORK.Event(), FORK.Event()
     process = FORK.Process(target=_listen, args=(port, key, count, ready, stop))
     process.start()
@@ -99,6 +111,8 @@ def audience(port: int, key: str, count: int) -> Iterator[None]:
         if not ready.wait(60):
             raise LoadError("the subscribers could not connect")
         yield
+        if not process.is_alive():
+            raise LoadError("the subscribers were gone before the end")
     finally:
         stop.set()
         process.join(10)
