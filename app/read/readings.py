@@ -33,7 +33,7 @@ from app.read.format import (
     negotiate,
     public,
 )
-from app.read.lookup import metric_ids, sensor_ids, site_ids
+from app.read.lookup import selected
 from app.read.parameter import (
     Cursor,
     From,
@@ -237,11 +237,8 @@ async def get_readings(
 
     async def resolve(connection: Connection) -> Selection:
         tenant_id = await tenant_scope(connection, request.user, tenant)
-        selection = Selection(
-            tenant_id=tenant_id,
-            sensor_ids=await sensor_ids(connection, tenant_id, words(sensor)),
-            site_ids=await site_ids(connection, tenant_id, words(site)),
-            metric_ids=await metric_ids(connection, words(metric)),
+        selection = await selected(
+            connection, tenant_id, sensors=words(sensor), sites=words(site), metrics=words(metric)
         )
         if fill != "none":
             # a series counts from its newest reading on, which is noted up to a second after it

@@ -64,10 +64,11 @@ class RollupRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose readings, of what; None: all."""
+    """Whose readings, of what; None: all. All filters hold."""
 
     tenant_id: int | None
     sensor_ids: list[int] | None
+    """Those named, or those of the tenant and the sites where they are few."""
     site_ids: list[int] | None
     metric_ids: list[int] | None
 

@@ -9,6 +9,14 @@ from telemetry.sensor as s
 where s.uid = any(%(uids)s::text[])
     and (%(tenant_id)s::integer is null or s.tenant_id = %(tenant_id)s::integer);
 
+-- name: sensors_within
+select s.sensor_id
+from telemetry.sensor as s
+where (%(tenant_id)s::integer is null or s.tenant_id = %(tenant_id)s::integer)
+    and (%(site_ids)s::bigint[] is null or s.site_id = any(%(site_ids)s::bigint[]))
+order by s.sensor_id
+limit %(count)s::bigint;
+
 -- name: sites_named
 select p.code, p.site_id
 from telemetry.site as p
@@ -173,7 +181,6 @@ where r.resolution = %(resolution)s::text
     and r.bucket < %(to_ts)s::timestamptz
     and (r.bucket, r.sensor_id, r.metric_id)
         > (%(after_ts)s::timestamptz, %(after_sensor_id)s::bigint, %(after_metric_id)s::smallint)
-    and (%(sensor_ids)s::bigint[] is null or r.sensor_id = any(%(sensor_ids)s::bigint[]))
     and (%(metric_ids)s::smallint[] is null or r.metric_id = any(%(metric_ids)s::smallint[]))
     and (%(tenant_id)s::integer is null or s.tenant_id = %(tenant_id)s::integer)
     and (%(site_ids)s::bigint[] is null or s.site_id = any(%(site_ids)s::bigint[]))
@@ -219,7 +226,6 @@ with found as materialized (
     where r.resolution = %(resolution)s::text
         and r.bucket >= %(from_ts)s::timestamptz
         and r.bucket < %(to_ts)s::timestamptz
-        and (%(sensor_ids)s::bigint[] is null or r.sensor_id = any(%(sensor_ids)s::bigint[]))
         and (%(metric_ids)s::smallint[] is null or r.metric_id = any(%(metric_ids)s::smallint[]))
         and (%(tenant_id)s::integer is null or s.tenant_id = %(tenant_id)s::integer)
         and (%(site_ids)s::bigint[] is null or s.site_id = any(%(site_ids)s::bigint[]))
