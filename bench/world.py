@@ -206,6 +206,20 @@ class World:
             [day * 86_400 for day in days],
         )
 
+    @contextlib.contextmanager
+    def without_policies(self) -> Iterator[None]:
+        """The database's own jobs pause, so that no refresh meets another."""
+        if not self.has_columnstore:
+            yield
+            return
+        for is_scheduled in (False, True):
+            self.on_nodes(
+                f"select alter_job(j.job_id, scheduled => {is_scheduled})"  # noqa: S608 - a bool
+                " from timescaledb_information.jobs as j where j.hypertable_name is not null"
+            )
+            if not is_scheduled:
+                yield
+
     async def refresh_rollups(self) -> None:
         """All of them, after whatever policy is at it."""
         async with await connect(self.runtime.superuser_url, application="bench") as connection:

@@ -151,4 +151,4 @@ def test_sql_that_names_sensors_in_an_array_reads_theirs_alone(
             line.execute("set session authorization headwater_sql")
         assert len(line.execute(statement.encode()).fetchall()) == 2
         ((plan,),) = line.execute(b"explain (analyze, format json) " + statement.encode())
-    assert rows_read(plan) == ASKED
+    assert rows_read(plan) <= ASKED, plan

@@ -1,4 +1,4 @@
--- requires: archive/range.sql, edition/community/batch.sql
+-- requires: archive/range.sql, edition/community/policy.sql
 -- where: coordinator, shards
 --
 -- A continuous aggregate that is refreshed over a dropped chunk loses its history there. So the

@@ -1,4 +1,4 @@
--- requires: archive/range.sql, edition/community/batch.sql
+-- requires: archive/range.sql, edition/community/policy.sql
 -- where: shards
 --
 -- How the rollups are brought up to date on demand; policies do it by themselves every few minutes.

@@ -1,8 +1,15 @@
 -- requires: edition/community/rollup.sql
 -- where: coordinator, shards
 --
+-- How the rollups' policies work.
+--
 -- A refresh goes through its window in batches, each a transaction. As delivered a batch has ten buckets: a
 -- month of history that comes late is thousands of commits, and whoever else refreshes meets one of them.
+--
+-- What is not refreshed yet is aggregated by every question on the fly, over readings that lie in order of
+-- time and not of sensor. So minutes follow soon. A run that failed is tried again after one, two, up to
+-- twenty of its retry periods; as delivered each is as long as the schedule, so a policy that meets others
+-- more than once comes five times as seldom.
 
 create or replace function telemetry.buckets_per_batch(p_rollup text)
 returns integer
@@ -50,17 +57,26 @@ comment on function telemetry.refresh_call(text, timestamptz, timestamptz) is
 select
     alter_job(
         j.job_id,
-        config => j.config || jsonb_build_object('buckets_per_batch', b.buckets)
+        schedule_interval => p.every,
+        retry_period => p.every / 20,
+        config => j.config || jsonb_build_object(
+            'buckets_per_batch', telemetry.buckets_per_batch(p.rollup),
+            'end_offset', p.end_offset::text
+        )
     )
-from timescaledb_information.continuous_aggregates as c
-cross join lateral telemetry.buckets_per_batch(
-    format('%I.%I', c.view_schema, c.view_name)
-) as b (buckets)
+from (
+    values
+        -- readings that come later than this are taken in by the next run
+        ('telemetry.rollup_1m', interval '15 seconds', interval '15 seconds'),
+        ('telemetry.rollup_1h', interval '5 minutes', interval '1 hour'),
+        ('telemetry.rollup_1d', interval '30 minutes', interval '1 day')
+) as p (rollup, every, end_offset)
+join timescaledb_information.continuous_aggregates as c
+    on format('%I.%I', c.view_schema, c.view_name) = p.rollup
 join timescaledb_information.jobs as j
     on j.proc_name = 'policy_refresh_continuous_aggregate'
     -- named by the aggregate or, in earlier versions, by the table behind it
     and (j.hypertable_schema, j.hypertable_name) in (
         (c.view_schema, c.view_name),
         (c.materialization_hypertable_schema, c.materialization_hypertable_name)
-    )
-where b.buckets is not null;
+    );
