@@ -24,6 +24,7 @@ COMMANDS = {
     "key": "app.identity.cli:key",
     "migrate": "app.migrate.cli:migrate",
     "rate": "app.rate.cli:rate",
+    "relay": "app.relay.cli:relay",
     "replay": "app.replay.cli:replay",
     "seed": "app.demo.seed_cli:seed_command",
     "sensor": "app.catalogue.cli:sensor",

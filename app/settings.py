@@ -76,6 +76,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Most bytes of an answer's values; the rest is cut off and said to be."""
     sql_memory_mb: Annotated[int, msgspec.Meta(ge=64, le=1_000_000)] = 256
     """Memory of DuckDB for such a query over archived readings, in MB; it may spill eight times that."""
+    relay_host: str = "127.0.0.1"
+    """Address that `headwater relay` listens on."""
+    relay_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
+    """Port that `headwater relay` listens on; 0: there is none, and tenants log in on the database."""
+    relay_certificate: str = ""
+    """File with the certificate that the relay encrypts with, PEM; empty: it does not."""
+    relay_key: str = ""
+    """File with the certificate's private key; empty: it is in the same file."""
     rate_sensor_requests_per_second: NotNegative = 1.0
     """Requests a second that may bring readings of one sensor, with a key of role device; 0: no limit."""
     rate_sensor_burst: Burst = 60

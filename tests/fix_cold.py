@@ -9,9 +9,36 @@ import httpx
 from fix_archive import DAY, Archive
 from fix_database import Database
 from fix_server import Api, Tenant
+from fix_sql import QUERIES, statements
+from sqlglot import exp
+
+from app.query.guard import check
+from app.query.names import views
 
 COLD_DAYS = 3
 BORDER = DAY + timedelta(days=COLD_DAYS)
+
+SAME = [
+    text.replace("{border}", f"{BORDER:%Y-%m-%d %H:%M:%S}+00")
+    for _, text in statements("duckdb_queries.txt")
+]
+ASKED = [text for text in QUERIES + SAME if "reading" in {view.name for view in views(check(text))}]
+
+
+NOT_PLANNED = "0A000"
+"""What Citus says to a statement that it can't spread."""
+MOST_NOT_PLANNED = 5
+
+
+def is_told(text: str) -> bool:
+    """Whether the text tells which rows come, wherever it cuts some off."""
+    cut = [node.parent for node in check(text).find_all(exp.Limit, exp.Fetch)]
+    return all(query is not None and query.args.get("order") for query in cut)
+
+
+def in_order(text: str, rows: list[Any]) -> list[Any]:
+    """In the text's order or in one of our own."""
+    return rows if check(text).args.get("order") else sorted(rows, key=str)
 
 
 class ColdWorld:

@@ -9,10 +9,13 @@ import secrets
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import DependentObjectsStillExist
+from psycopg.rows import scalar_row
 
+from app.db.queries import queries
 from app.errors import CommandError
 from app.identity.tenant import tenant_id_of
 
+SQL = queries("identity")
 PREFIX = "tenant_"
 LONGEST = 63
 MOST_CONNECTIONS = 5
@@ -77,6 +80,13 @@ async def make_login(connection: AsyncConnection, slug: str, url: str) -> str:
     return f"postgresql://{name}:{password}@{parts.get('host') or 'localhost'}{port}/" + str(
         parts.get("dbname") or ""
     )
+
+
+async def login_tenant(connection: AsyncConnection, *, login: str) -> int | None:
+    """The tenant that a login is bound to."""
+    async with connection.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(SQL["login_tenant"], {"login": login})
+        return await cursor.fetchone()
 
 
 async def drop_login(connection: AsyncConnection, slug: str) -> str:

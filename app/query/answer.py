@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -76,6 +76,20 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+class Sink(Protocol):
+    """Where rows go, batch by batch, from a thread."""
+
+    @property
+    def room(self) -> int:
+        """How many rows to fetch next."""
+
+    def add(self, batch: list[tuple[Any, ...]]) -> bool:
+        """Whether more may be added; an empty batch is the end."""
+
+    def close(self) -> None:
+        """Nobody wants more: whoever waits in `add` shall not."""
+
+
 class Basket:
     """Rows up to the caps."""
 
@@ -115,6 +129,9 @@ class Basket:
         each = max(1, self._bytes // len(self.rows))
         self._step = max(1, min(MOST_BATCH_ROWS, BATCH_BYTES // each))
         return True
+
+    def close(self) -> None:
+        """Nobody ever waits for room here."""
 
 
 def as_json(answer: Answer) -> bytes:

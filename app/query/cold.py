@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -25,7 +26,7 @@ from app.archive.place import Place
 from app.db.pool import Connection
 from app.db.queries import queries
 from app.errors import CommandError, Unavailable
-from app.query.answer import Basket, Column
+from app.query.answer import Column, Sink
 from app.query.cost import Cost
 from app.query.duckdb_functions import cast
 from app.query.engine import Cold, Engine
@@ -58,6 +59,29 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     scan: Cost
     within: Span
     tenant_id: int | None
+
+
+class Converted:
+    """Puts DuckDB's values into a sink as PostgreSQL would have given them."""
+
+    def __init__(self, sink: Sink, kinds: list[str]) -> None:
+        self._sink = sink
+        self._convert = converters(kinds)
+
+    @property
+    def room(self) -> int:
+        return self._sink.room
+
+    def add(self, batch: list[tuple[Any, ...]]) -> bool:
+        return self._sink.add(
+            [
+                tuple(one(value) for one, value in zip(self._convert, row, strict=True))
+                for row in batch
+            ]
+        )
+
+    def close(self) -> None:
+        self._sink.close()
 
 
 def loads(needs: list[Need], scope: Scope) -> dict[str, str]:
@@ -156,13 +180,13 @@ async def files_cold(main: Main, plan: Plan, place: Place) -> Cold:
 async def answer(
     connection: Connection,
     plan: Plan,
-    basket: Basket,
+    sink: Sink,
     *,
     main: Main,
     permit: str,
     settings: Settings,
 ) -> Cold:
-    """Fill the basket; what is cold of it. Raises Problem, Untranslatable."""
+    """Rows to the sink; what is cold of them. Raises Problem, Untranslatable."""
     try:
         place = Place.of(settings)
     except CommandError as exc:
@@ -175,19 +199,20 @@ async def answer(
         hot = await gather(connection, plan.loads, folder, permit=permit, settings=settings)
         cold = await files_cold(main, plan, place)
         engine = await asyncio.to_thread(Engine, folder, memory_mb=settings.sql_memory_mb)
+        rows = Converted(sink, [column.type for column in plan.columns])
 
         def work() -> None:
             engine.open(hot, cold, place, plan.tenant_id)
-            engine.ask(plan.text, basket)
+            engine.ask(plan.text, rows)
+
+        def interrupt() -> None:
+            engine.interrupt()
+            sink.close()
 
         try:
-            await beside(work, engine.interrupt)
+            await beside(work, interrupt)
         finally:
             engine.close()
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-    convert = converters([column.type for column in plan.columns])
-    basket.rows = [
-        tuple(one(value) for one, value in zip(convert, row, strict=True)) for row in basket.rows
-    ]
     return cold

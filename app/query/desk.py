@@ -1,11 +1,14 @@
 """Takes people's queries over HTTP, a few at a time, on connections that serve nothing else."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from psycopg_pool import PoolTimeout, TooManyRequests
 
-from app.db.pool import Pool, pool_for
+from app.db.pool import Connection, Pool, pool_for
 from app.errors import Unavailable
-from app.query.answer import Answer
-from app.query.run import Question, run, sql_pass
+from app.query.answer import Answer, Sink
+from app.query.run import Question, run, sql_pass, stream
 from app.settings import Settings
 
 
@@ -40,15 +43,31 @@ class Desk:
 
     async def answer(self, question: Question) -> Answer:
         """Raises QueryRefused, QueryTooCostly, Unavailable."""
+        async with self._line(question) as (connection, permit):
+            return await run(connection, question, permit, self._main.connection, self._settings)
+
+    async def stream(self, question: Question, sink: Sink) -> None:
+        """Rows of hot and cold to the sink. Raises QueryRefused, QueryTooCostly, Unavailable."""
+        async with self._line(question) as (connection, permit):
+            await stream(
+                connection,
+                question,
+                permit,
+                main=self._main.connection,
+                settings=self._settings,
+                sink=sink,
+            )
+
+    @asynccontextmanager
+    async def _line(self, question: Question) -> AsyncIterator[tuple[Connection, str]]:
+        """A connection and a pass."""
         if self._pool is None:
             raise Unavailable("People's SQL is not set up here: SQL_DATABASE_URL is empty.")
         async with self._main.connection() as main:
             permit = await sql_pass(main, tenant_id=question.tenant_id)
         try:
             async with self._pool.connection() as connection:
-                return await run(
-                    connection, question, permit, self._main.connection, self._settings
-                )
+                yield connection, permit
         except (PoolTimeout, TooManyRequests):
             raise Unavailable(
                 "Too many queries run at this moment; try again.", headers={"Retry-After": "5"}

@@ -19,7 +19,7 @@ from app.archive.hot import moment
 from app.archive.lake import home, literal, load, use_store
 from app.archive.place import Place
 from app.errors import Problem, QueryRefused, QueryTooCostly, Unavailable
-from app.query.answer import Basket
+from app.query.answer import Sink
 from app.query.duckdb_functions import Untranslatable
 from app.query.macros import MACROS
 from app.query.sources import READING
@@ -129,14 +129,14 @@ class Engine:
             hot += f" anti join doubled using ({key})"
         run(f"create view tenant.reading as select {columns} from cold_reading union all {hot}")
 
-    def ask(self, text: str, basket: Basket) -> None:
-        """Rows of one SELECT, up to the basket's caps. Raises Problem, Untranslatable."""
+    def ask(self, text: str, sink: Sink) -> None:
+        """Rows of one SELECT, as many as the sink takes. Raises Problem, Untranslatable."""
         with self._asking():
             found = self._connection.extract_statements(text)
             if len(found) != 1 or found[0].type != duckdb.StatementType.SELECT:
                 raise QueryRefused("sql: only SELECT is taken, of the views of the contract.")
             result = self._connection.execute(found[0])
-            while basket.add(result.fetchmany(basket.room)):
+            while sink.add(result.fetchmany(sink.room)):
                 pass
 
     def interrupt(self) -> None:

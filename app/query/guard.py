@@ -41,6 +41,16 @@ def check(text: str, parameters: int = 0) -> exp.Query:
         reason = _objection(node, parameters)
         if reason is not None:
             raise refused(reason, text, _offset(node))
+    return _folded(tree, text)
+
+
+def outline(text: str) -> exp.Query:
+    """The tree of one SELECT, whatever it is made of: to be looked at, never to be executed."""
+    return _folded(_parse(text), text)
+
+
+def _folded(tree: exp.Query, text: str) -> exp.Query:
+    """With every name as the server reads it. Raises QueryRefused where the parser read another text."""
     for node in tree.find_all(exp.Identifier):
         if not node.args.get("quoted"):
             node.set("this", folded(node.this))

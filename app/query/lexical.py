@@ -63,7 +63,7 @@ def tokens(text: str) -> Iterator[Token]:
         kind = str(found.lastgroup)
         end = found.end()
         if kind == "block":
-            end = _block_end(text, at)
+            end = block_end(text, at)
             kind = "comment"
         elif kind == "operator":
             end = _operator_end(text, at, end)
@@ -86,7 +86,7 @@ def without_comments(text: str) -> str:
     return "".join(parts)
 
 
-def _block_end(text: str, at: int) -> int:
+def block_end(text: str, at: int) -> int:
     """Behind a block comment; they nest."""
     depth = 0
     for mark in re.finditer(r"/\*|\*/", text[at:]):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
-from app.query.words import QUERIES, SCHEMA, SYSTEM_COLUMNS, TABLE_FUNCTIONS, TABLES
+from app.query.words import QUERIES, SCHEMAS, SYSTEM_COLUMNS, TABLE_FUNCTIONS, TABLES
 
 LONGEST_NAME = 63
 
@@ -67,8 +67,8 @@ def _table(node: exp.Expr, _: int) -> str | None:
     name = _name(node.this)
     if schema is None and name in visible_ctes(node, fold=True):
         return None
-    if schema is not None and _name(schema) != SCHEMA:
-        return f"the schema {_name(schema)[:60]} is not part of the contract; {SCHEMA} is"
+    if schema is not None and _name(schema) not in SCHEMAS:
+        return f"the schema {_name(schema)[:60]} is not part of the contract; {SCHEMAS[0]} is"
     if name not in TABLES:
         return f"there is no view {name[:60]} here; there are {', '.join(sorted(TABLES))}"
     return None

@@ -8,20 +8,22 @@ that is cancelled has the statement cancelled in either.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncConnection
 from psycopg.rows import scalar_row
 from sqlglot import exp
 
 from app.db.pool import Connection
 from app.db.queries import queries
 from app.errors import QueryRefused, Unavailable
-from app.query.answer import Answer, Basket, Scanned, cell
-from app.query.cold import Main, Plan, Span, answer, exports_cold, prepare
+from app.query.answer import Answer, Basket, Scanned, Sink, cell
+from app.query.border import is_cold, reach
+from app.query.cold import Main, Plan, answer, prepare
 from app.query.cost import Cost
 from app.query.duckdb_functions import Untranslatable
 from app.query.engine import Cold
@@ -35,16 +37,13 @@ from app.query.hot import (
     too_long,
     weigh,
 )
-from app.query.reach import Need, needs
+from app.query.reach import needs
 from app.query.scope import MOST_IDS, Scope, rewrite
-from app.query.sources import READING
 from app.query.translate import bind
 from app.settings import Settings
 
 SQL = queries("query")
 GRACE_SECONDS = 5.0
-FIRST, LAST = "0001-01-02 00:00:00+00", "9999-12-30 00:00:00+00"
-"""Times that Python can tell, too."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +51,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     sql: str
     parameters: list[Parameter] = []
-    limit: int
+    limit: int = 0
+    """Most rows of an `Answer`."""
     tenant_id: int | None
     """None: every tenant."""
 
@@ -84,54 +84,31 @@ async def run(
     """One query on a connection whose transactions are read-only. Raises Problem."""
     began = time.monotonic()
     tree = await asyncio.to_thread(check, question.sql, len(question.parameters))
-    seconds = settings.sql_timeout_seconds
     plan: Plan | None = None
     cold: Cold | None = None
-    try:
-        async with asyncio.timeout(seconds + GRACE_SECONDS):
-            async with connection.transaction():
-                await connection.execute(
-                    SQL["sql_begin"], {"pass": permit, "timeout": f"{seconds}s"}, prepare=False
-                )
-                scope = await _scope(connection, question.tenant_id)
-                text = await asyncio.to_thread(lambda: render(rewrite(tree, scope)))
-                scan = await weigh(connection, [text], question.parameters, settings)
-                bound = bind(tree, question.parameters)
-                found = needs(bound)
-                within = await _within(connection, found)
-                is_cold = await _is_cold(main, within)
-                if is_cold and any(need.oldest for need in found):
-                    found = [await _reaching(connection, need, scope) for need in found]
-                    within = await _within(connection, found)
-                    is_cold = await _is_cold(main, within)
-                if not is_cold:
-                    basket = Basket.of(question.limit, settings)
-                    columns = await fetch(connection, text, question.parameters, basket)
-                    # what was archived meanwhile may be missing in it
-                    is_cold = await _is_cold(main, within)
-                if within is not None and is_cold:
-                    columns = await describe(connection, text, question.parameters)
-                    plan = await prepare(
-                        connection, bound, columns, scope=scope, within=within, settings=settings
-                    )
-                    scan = plan.scan
-            if plan is not None:
+    async with _in_words(main, settings):
+        async with connection.transaction():
+            scope = await begin(connection, question.tenant_id, permit, settings)
+            text, scan = await _weighed(connection, tree, question, scope, settings)
+            bound = bind(tree, question.parameters)
+            found = await reach(connection, needs(bound), scope, main)
+            is_archived = found.is_cold
+            if not is_archived:
                 basket = Basket.of(question.limit, settings)
-                # DuckDB has no time-out of its own
-                async with asyncio.timeout(seconds - (time.monotonic() - began)):
-                    cold = await answer(
-                        connection, plan, basket, main=main, permit=permit, settings=settings
-                    )
-    except Unavailable as exc:
+                columns = await fetch(connection, text, question.parameters, basket)
+                # what was archived meanwhile may be missing in it
+                is_archived = await is_cold(main, found.within)
+            if found.within is not None and is_archived:
+                columns = await describe(connection, text, question.parameters)
+                plan = await prepare(
+                    connection, bound, columns, scope=scope, within=found.within, settings=settings
+                )
+                scan = plan.scan
         if plan is not None:
-            exc.detail += f" {await _remedy(main)}"
-        raise
-    except TimeoutError:
-        raise too_long(seconds) from None
-    except psycopg.Error as exc:
-        raise problem_of(exc, seconds) from None
-    except Untranslatable as exc:
-        raise await _not_the_same(main, exc) from None
+            basket = Basket.of(question.limit, settings)
+            cold = await _cold(
+                connection, plan, basket, permit=permit, main=main, settings=settings, began=began
+            )
     return Answer(
         columns=columns,
         rows=basket.rows,
@@ -141,6 +118,89 @@ async def run(
         scanned=_told(scan, cold),
         seconds=round(time.monotonic() - began, 4),
     )
+
+
+async def stream(
+    connection: Connection,
+    question: Question,
+    permit: str,
+    *,
+    main: Main,
+    settings: Settings,
+    sink: Sink,
+) -> None:
+    """As `run`, but always of hot and cold, and each row goes to `sink` as it comes. Raises Problem."""
+    began = time.monotonic()
+    tree = await asyncio.to_thread(check, question.sql, len(question.parameters))
+    async with _in_words(main, settings):
+        async with connection.transaction():
+            scope = await begin(connection, question.tenant_id, permit, settings)
+            text, _ = await _weighed(connection, tree, question, scope, settings)
+            bound = bind(tree, question.parameters)
+            found = await reach(connection, needs(bound), scope, main)
+            plan = await prepare(
+                connection,
+                bound,
+                await describe(connection, text, question.parameters),
+                scope=scope,
+                within=found.within or (None, None),
+                settings=settings,
+            )
+        await _cold(
+            connection, plan, sink, permit=permit, main=main, settings=settings, began=began
+        )
+
+
+async def begin(
+    connection: AsyncConnection, tenant_id: int | None, permit: str, settings: Settings
+) -> Scope:
+    """What the transaction begins with: the pass and the limits; whose rows it sees."""
+    limits = {"pass": permit, "timeout": f"{settings.sql_timeout_seconds}s"}
+    await connection.execute(SQL["sql_begin"], limits, prepare=False)
+    return await _scope(connection, tenant_id)
+
+
+async def _weighed(
+    connection: Connection, tree: exp.Query, question: Question, scope: Scope, settings: Settings
+) -> tuple[str, Cost]:
+    """The text that is executed, and its cost. Raises QueryTooCostly."""
+    text = await asyncio.to_thread(lambda: render(rewrite(tree, scope)))
+    return text, await weigh(connection, [text], question.parameters, settings)
+
+
+async def _cold(
+    connection: Connection,
+    plan: Plan,
+    sink: Sink,
+    *,
+    permit: str,
+    main: Main,
+    settings: Settings,
+    began: float,
+) -> Cold:
+    """DuckDB's rows to the sink, in what is left of the time."""
+    left = settings.sql_timeout_seconds - (time.monotonic() - began)
+    try:
+        async with asyncio.timeout(left):  # DuckDB has no time-out of its own
+            return await answer(connection, plan, sink, main=main, permit=permit, settings=settings)
+    except Unavailable as exc:
+        exc.detail += f" {await remedy(main)}"
+        raise
+
+
+@asynccontextmanager
+async def _in_words(main: Main, settings: Settings) -> AsyncIterator[None]:
+    """Whatever goes wrong, and a time that is over, as a Problem."""
+    seconds = settings.sql_timeout_seconds
+    try:
+        async with asyncio.timeout(seconds + GRACE_SECONDS):
+            yield
+    except TimeoutError:
+        raise too_long(seconds) from None
+    except psycopg.Error as exc:
+        raise problem_of(exc, seconds) from None
+    except Untranslatable as exc:
+        raise await _not_the_same(main, exc) from None
 
 
 def _told(scan: Cost, cold: Cold | None) -> Scanned:
@@ -155,76 +215,13 @@ def _told(scan: Cost, cold: Cold | None) -> Scanned:
     )
 
 
-async def _within(connection: AsyncConnection, found: list[Need]) -> Span | None:
-    """From when to when the query's readings are; None: it reads none."""
-    readings = [need for need in found if need.view == READING]
-    if not readings:
-        return None
-    lowest = [_bound("greatest", need.lower) for need in readings]
-    highest = [_bound("least", need.upper) for need in readings]
-    row = await _evaluated(connection, [*lowest, *highest])
-    count = len(readings)
-    return _outermost(min, row[:count]), _outermost(max, row[count:])
-
-
-async def _reaching(connection: AsyncConnection, need: Need, scope: Scope) -> Need:
-    """Bounded by the oldest of the newest readings, where the database has as many as are asked for."""
-    if need.oldest is None:
-        return need
-    text = render(rewrite(need.oldest, scope))
-    async with AsyncRawCursor(connection, row_factory=scalar_row) as cursor:
-        await cursor.execute(text.encode(), prepare=False)
-        found: datetime | None = await cursor.fetchone()
-    if found is None:
-        return need
-    oldest = _moment(exp.Literal.string(found.isoformat()))
-    return msgspec.structs.replace(need, lower=[*need.lower, oldest])
-
-
-def _bound(name: str, bounds: list[exp.Expr]) -> exp.Expr:
-    """The narrowest of some bounds, within what can be told as a time."""
-    if not bounds:
-        return exp.Null()
-    moments: list[exp.Expr] = [_moment(bound.copy()) for bound in bounds]
-    narrowest = exp.Anonymous(this=name, expressions=moments)
-    nearest = exp.Anonymous(
-        this="least", expressions=[narrowest, _moment(exp.Literal.string(LAST))]
-    )
-    return exp.Anonymous(this="greatest", expressions=[nearest, _moment(exp.Literal.string(FIRST))])
-
-
-def _moment(node: exp.Expr) -> exp.Cast:
-    return exp.Cast(this=node, to=exp.DataType.build("timestamptz", dialect="postgres"))
-
-
-async def _evaluated(connection: AsyncConnection, values: list[exp.Expr]) -> list[datetime | None]:
-    """What PostgreSQL makes of constants that the guard approved."""
-    text = render(rewrite(exp.select(*values), Scope(tenant_id=None)))
-    async with AsyncRawCursor(connection) as cursor:
-        await cursor.execute(text.encode(), prepare=False)
-        row = await cursor.fetchone()
-    assert row is not None
-    return list(row)
-
-
-def _outermost(
-    choose: Callable[[list[datetime]], datetime], moments: list[datetime | None]
-) -> datetime | None:
-    known = [moment for moment in moments if moment is not None]
-    return choose(known) if len(known) == len(moments) else None
-
-
-async def _is_cold(main: Main, within: Span | None) -> bool:
-    return within is not None and bool(await exports_cold(main, within))
-
-
 async def _not_the_same(main: Main, exc: Untranslatable) -> QueryRefused:
     return QueryRefused(
-        f"sql: not to be had over archived readings: {exc}. {await _remedy(main)}", reason=str(exc)
+        f"sql: not to be had over archived readings: {exc}. {await remedy(main)}", reason=str(exc)
     )
 
 
-async def _remedy(main: Main) -> str:
+async def remedy(main: Main) -> str:
     """How to stay out of the archive."""
     async with main() as connection:
         since = cell(await sql_hot_from(connection))

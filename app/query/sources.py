@@ -52,7 +52,7 @@ def sources(select: exp.Select) -> list[Source]:
                 table=table,
                 join=join,
                 alias=table.alias_or_name,
-                columns=TABLES[table.name] if is_known else None,
+                columns=TABLES.get(table.name) if is_known else None,
                 is_filled=fills_others or (join is not None and join.side == "LEFT"),
             )
         )

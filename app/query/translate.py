@@ -43,9 +43,14 @@ LIFTERS = (exp.Filter, exp.Window, exp.WithinGroup)
 
 def bind(tree: exp.Query, parameters: list[Parameter]) -> exp.Query:
     """A copy with the parameters' values in their places."""
+    return put(tree, [_value(value) for value in parameters])
+
+
+def put(tree: exp.Query, values: list[exp.Expr]) -> exp.Query:
+    """A copy with these for `$1`, `$2` …"""
     made = tree.copy()
     for node in list(made.find_all(exp.Parameter)):
-        node.replace(_value(parameters[int(str(node.this)) - 1]))
+        node.replace(values[int(str(node.this)) - 1].copy())
     return made
 
 

@@ -40,7 +40,8 @@ TABLES: dict[str, tuple[str, ...]] = {
 )
 """The contract: its views and their columns, in order. `select *` means these."""
 
-SCHEMA = "analytics"
+SCHEMAS = ("analytics", "tenant")
+"""Where the views are; in a person's SQL both mean the caller's rows."""
 
 _FUNCTIONS = """
     any_value array_agg avg bit_and bit_or bool_and bool_or corr count covar_pop covar_samp every

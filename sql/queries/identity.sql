@@ -66,3 +66,8 @@ left join identity.tenant as t on t.tenant_id = k.tenant_id
 where k.secret_sha256 = %(secret_sha256)s
     and k.revoked_at is null
     and (k.expires_at is null or k.expires_at > now());
+
+-- name: login_tenant
+select l.tenant_id
+from identity.analyst_login as l
+where l.role_name = %(login)s::text;

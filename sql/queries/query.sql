@@ -11,6 +11,11 @@ select
     set_config('cursor_tuple_fraction', '1', true),
     set_config('jit', 'off', true);
 
+-- name: sql_reads_as
+select
+    set_config('TimeZone', %(timezone)s::text, true),
+    set_config('DateStyle', %(datestyle)s::text, true);
+
 -- name: sql_sensors
 select s.sensor_id
 from tenant.sensor as s

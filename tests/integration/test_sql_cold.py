@@ -6,37 +6,18 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fix_cold import BORDER, ColdWorld, alike
+from fix_cold import (
+    ASKED,
+    BORDER,
+    MOST_NOT_PLANNED,
+    NOT_PLANNED,
+    ColdWorld,
+    alike,
+    in_order,
+    is_told,
+)
 from fix_database import Database, Server
 from fix_server import environment_of, serving
-from fix_sql import QUERIES, statements
-from sqlglot import exp
-
-from app.query.guard import check
-from app.query.names import views
-
-SAME = [
-    text.replace("{border}", f"{BORDER:%Y-%m-%d %H:%M:%S}+00")
-    for _, text in statements("duckdb_queries.txt")
-]
-ASKED = [text for text in QUERIES + SAME if "reading" in {view.name for view in views(check(text))}]
-
-
-NOT_PLANNED = "0A000"
-"""What Citus says to a statement that it can't spread."""
-MOST_NOT_PLANNED = 5
-
-
-def is_told(text: str) -> bool:
-    """Whether the text tells which rows come, wherever it cuts some off."""
-    cut = [node.parent for node in check(text).find_all(exp.Limit, exp.Fetch)]
-    return all(query is not None and query.args.get("order") for query in cut)
-
-
-def in_order(text: str, answer: dict[str, Any]) -> list[Any]:
-    """Its rows, in the text's order or in one of our own."""
-    rows: list[Any] = answer["rows"]
-    return rows if check(text).args.get("order") else sorted(rows, key=str)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +63,9 @@ def test_both_engines_say_the_same(worlds: tuple[ColdWorld, dict[str, Any]], tex
     assert found["columns"] == wanted["columns"]
     assert found["row_count"] == wanted["row_count"]
     if is_told(text):
-        for mine, theirs in zip(in_order(text, found), in_order(text, wanted), strict=True):
+        for mine, theirs in zip(
+            in_order(text, found["rows"]), in_order(text, wanted["rows"]), strict=True
+        ):
             assert alike(mine, theirs)
     if not any(part in text for part in ("now()", "false", "order by ts desc limit 10")):
         assert found["engine"] == "duckdb"

@@ -1,0 +1,1 @@
+"""PostgreSQL's protocol for people's programs, over hot and archived readings."""
