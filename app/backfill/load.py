@@ -28,7 +28,6 @@ from app.db.queries import queries
 from app.errors import CommandError
 from app.ingest.batch import COPY_STAGED, Batch
 from app.ingest.known import DAY_US, STAGED_TABLE, first_of_each
-from app.ingest.link import copy_straight
 from app.ingest.shard import ShardMap, Target
 from app.ingest.verdict import Code
 from app.migrate.places import is_spread, read_places
@@ -220,13 +219,19 @@ async def judge(connection: Connection, *, first_us: int, last_us: int) -> None:
         )
 
 
+async def copy_straight(connection: Connection, target: Target, batch: Batch) -> NDArray[np.uint8]:
+    """The common road: all are new. Raises UniqueViolation where one is not."""
+    await copy(connection, (target.copy_reading, batch.copy_readings()))
+    return np.full(len(batch), Code.STORED, dtype=np.uint8)
+
+
 async def copy_compared(connection: Connection, target: Target, batch: Batch) -> NDArray[np.uint8]:
     """Look which readings are stored already, all at once, and store the rest.
 
     Raises UniqueViolation where another transaction stores the same reading meanwhile.
     """
     codes = np.full(len(batch), Code.STORED, dtype=np.uint8)
-    await copy(connection, COPY_STAGED, batch.copy_staged())
+    await copy(connection, (COPY_STAGED, batch.copy_staged()))
     await connection.execute(SQL["import_analyze"])
     cursor = await connection.execute(
         SQL["import_known"],
@@ -248,7 +253,7 @@ async def copy_compared(connection: Connection, target: Target, batch: Batch) ->
     )
     fresh = batch.where(codes == Code.STORED)
     if len(fresh):
-        await copy(connection, target.copy_reading, fresh.copy_readings())
+        await copy(connection, (target.copy_reading, fresh.copy_readings()))
     return codes
 
 

@@ -118,7 +118,7 @@ async def _staged(connection: Connection, target: Target, batch: Batch) -> Codes
     codes = np.full(len(batch), Code.STORED, dtype=np.uint8)
     if connection.is_pooled:  # which session has it already is the pooler's secret
         await connection.execute(STAGED_TABLE)
-    await copy(connection, COPY_STAGED, batch.copy_staged())
+    await copy(connection, (COPY_STAGED, batch.copy_staged()))
     # one index probe a reading; any other join would read all there is in the batch's span of time
     await connection.execute(target.sql["staged_plan_begin"])
     for first_us, last_us, _ in zip(*stretches(batch.ts), strict=True):

@@ -5,7 +5,7 @@ batch and says whether what the connection remembers about rules and alerts stil
 candidates. Nothing counts before COMMIT.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,6 @@ PATIENCE_SECONDS = 25.0
 ATTEMPTS = 5
 """How often a batch is tried that others write, too."""
 
-Way = Callable[[Connection, Target, Batch], Awaitable[Codes]]
 Part = tuple[Target, Watch, Batch]
 """What is stored at one target, and what is remembered of it."""
 Targets = Mapping[int, Target]
@@ -57,39 +56,46 @@ class Link:
     async def store_new(self, targets: Targets, batch: Batch) -> Codes | None:
         """Store a batch that is probably all new; None, and nothing is stored, where it is not."""
         try:
-            return await self._store(targets, batch, copy_straight)
+            return await self._store(targets, batch, is_looked_up=False)
         except (errors.UniqueViolation, errors.DeadlockDetected):
             return None
 
-    async def _store(self, targets: Targets, batch: Batch, way: Way) -> Codes:
-        """One transaction, whatever the number of targets. Returns after COMMIT."""
+    async def _store(self, targets: Targets, batch: Batch, *, is_looked_up: bool) -> Codes:
+        """One transaction, whatever the number of targets. Returns after COMMIT.
+
+        Raises UniqueViolation where a reading is stored that has not been looked up, or by another
+        transaction meanwhile.
+        """
         codes = np.zeros(len(batch), dtype=np.uint8)
         async with self.connection.transaction():
             fresh: list[Part] = []
             for target, part in _parts(targets, batch):  # in order: no deadlocks
                 whole = batch if part is None else batch.where(part)
-                found = await way(self.connection, target, whole)
-                if part is None:
-                    codes = found
-                else:
-                    codes[part] = found
-                new = whole.where(found == Code.STORED) if found.any() else whole
-                if len(new):
-                    fresh.append((target, self._watches.setdefault(target, Watch()), new))
+                if is_looked_up:
+                    found = await known(self.connection, target, whole)
+                    codes[slice(None) if part is None else part] = found
+                    whole = whole.where(found == Code.STORED) if found.any() else whole
+                if len(whole):
+                    fresh.append((target, self._watches.setdefault(target, Watch()), whole))
+            await copy(
+                self.connection,
+                *((target.copy_reading, new.copy_readings()) for target, _, new in fresh),
+            )
             await self._log_and_look(fresh)
-            for target, watch, new in fresh:
-                await self._judge(target, watch, new)
+            await self._judge(fresh)
         return codes
 
-    async def _judge(self, target: Target, watch: Watch, batch: Batch) -> None:
+    async def _judge(self, parts: list[Part]) -> None:
         """Hand in what a rule could care about."""
-        candidate = watch.candidates(
-            batch.bands, batch.band, batch.sensor_id, batch.metric_id, batch.value
-        )
-        if candidate.any():
-            await copy(
-                self.connection, target.copy_candidate, batch.where(candidate).copy_candidates()
+        candidates = []
+        for target, watch, batch in parts:
+            is_candidate = watch.candidates(
+                batch.bands, batch.band, batch.sensor_id, batch.metric_id, batch.value
             )
+            if is_candidate.any():
+                candidates.append((target, batch.where(is_candidate).copy_candidates()))
+        await copy(self.connection, *((target.copy_candidate, data) for target, data in candidates))
+        for target, _ in candidates:
             if target.rings:
                 await self.connection.execute(target.sql["ring"])
 
@@ -100,7 +106,7 @@ class Link:
         """
         for attempt in range(ATTEMPTS):
             try:
-                return await self._store(targets, batch, copy_apart)
+                return await self._store(targets, batch, is_looked_up=True)
             except (errors.UniqueViolation, errors.DeadlockDetected):
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -137,18 +143,6 @@ class Link:
         )
 
 
-async def copy_apart(connection: Connection, target: Target, batch: Batch) -> Codes:
-    """The other road: look which are stored already, store the rest.
-
-    Raises UniqueViolation where another transaction stores the same reading meanwhile.
-    """
-    codes = await known(connection, target, batch)
-    fresh = batch.where(codes == Code.STORED) if codes.any() else batch
-    if len(fresh):
-        await copy(connection, target.copy_reading, fresh.copy_readings())
-    return codes
-
-
 def _parts(targets: Targets, batch: Batch) -> Iterator[tuple[Target, NDArray[np.intp] | None]]:
     """Each target and the positions that go there, None: all."""
     if batch.group is None or (batch.group == batch.group[0]).all():
@@ -163,9 +157,3 @@ def _target(targets: Targets, number: int) -> Target:
         return targets[number]
     except KeyError:
         raise errors.UndefinedTable(f"shards {number} are not on this node") from None
-
-
-async def copy_straight(connection: Connection, target: Target, batch: Batch) -> Codes:
-    """The common road: all are new. Raises UniqueViolation where one is not."""
-    await copy(connection, target.copy_reading, batch.copy_readings())
-    return np.zeros(len(batch), dtype=np.uint8)
