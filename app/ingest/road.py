@@ -216,19 +216,20 @@ class Road:
         url = self._settings.ingest_database_url
         if places is None:
             if self._near is None:
-                self._near = self._writer(url, {0: Target()})
+                self._near = self._writer(url, {0: Target()}, 1)
             return
         self._map = ShardMap(places)
+        parts = len(self._map.groups if self._is_direct else self._map.nodes)
         known = set(self._far)
         for node in self._map.nodes:
             if node not in known:
                 way = address_of(url, node) if self._is_direct else url
-                self._far[node] = self._writer(way, self._targets(self._map, node))
+                self._far[node] = self._writer(way, self._targets(self._map, node), parts)
         for node in known & set(self._map.nodes):
-            self._far[node].aim(self._targets(self._map, node))
+            self._far[node].aim(self._targets(self._map, node), parts)
         for node in known - set(self._map.nodes):
             gone = self._far.pop(node)
-            gone.aim({})
+            gone.aim({}, parts)
             await gone.stop()
         if not self._is_direct:
             return
@@ -238,8 +239,8 @@ class Road:
     def _targets(self, places: ShardMap, node: Node) -> dict[int, Target]:
         return places.targets(node) if self._is_direct else {0: Target(rings=True)}
 
-    def _writer(self, url: str, targets: dict[int, Target]) -> Writer:
-        writer = Writer(self._settings, url, targets, self.bands, self._note)
+    def _writer(self, url: str, targets: dict[int, Target], parts: int) -> Writer:
+        writer = Writer(self._settings, url, targets, self.bands, self._note, parts=parts)
         writer.start()
         return writer
 

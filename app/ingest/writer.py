@@ -5,8 +5,8 @@ Invariants
 - The common road is one COPY into the hypertable. After a unique violation the group, and some that
   follow, take the other, which looks first what is stored.
 - One submission's failure is not its neighbours': a group that fails is tried again in parts.
-- A second connection helps only where there is much to write: it takes its part once ENOUGH waits, or
-  the others don't come back soon. Fewer, bigger transactions cost everybody less.
+- A second connection helps only where there is much to write: it takes its part once ENOUGH waits for
+  each COPY, or the others don't come back soon. Fewer, bigger transactions cost everybody less.
 - What waits is bounded in readings; beyond that `submit` raises Unavailable and nothing is kept.
 - A lost connection is made anew; what was in flight is written again, which is safe because every
   reading has a natural key. While the server is away, waiting requests fail with 503.
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 GROUP_READINGS = 50_000
 """Readings that go in one transaction at most, unless one submission has more."""
 ENOUGH = 500
-"""Readings that make it worth while to write beside another connection."""
+"""Readings that are worth a COPY of their own."""
 PATIENCE_SECONDS = 0.05
 """How long fewer wait for that connection."""
 WARY = 16
@@ -65,8 +65,12 @@ class Writer:
         targets: Mapping[int, Target],
         bands: BandKeeper,
         on_stray: Callable[[Batch], None] = lambda _: None,
+        *,
+        parts: int = 1,
     ) -> None:
         self._settings = settings
+        self._parts = parts
+        """How many COPYs a gateway's batch is cut into, on all nodes together."""
         self._url = url
         self._targets = targets
         self._waiting: deque[Submission] = deque()
@@ -84,9 +88,10 @@ class Writer:
         self.connected = 0
         """Writer connections that are up."""
 
-    def aim(self, targets: Mapping[int, Target]) -> None:
+    def aim(self, targets: Mapping[int, Target], parts: int) -> None:
         """Shards have come or gone."""
         self._targets = targets
+        self._parts = parts
         self.latest.aim(targets)
 
     def start(self) -> None:
@@ -134,9 +139,14 @@ class Writer:
         self._weigh()
         return await submission.done
 
+    @property
+    def _enough(self) -> int:
+        """Waiting readings that make it worth while to write beside another connection."""
+        return min(GROUP_READINGS, ENOUGH * self._parts)
+
     def _weigh(self) -> None:
         """May whoever is free begin?"""
-        if not self._busy or self.queued_readings >= ENOUGH or self._is_stopping:
+        if not self._busy or self.queued_readings >= self._enough or self._is_stopping:
             self._go.set()
         else:
             self._go.clear()
@@ -151,8 +161,9 @@ class Writer:
 
     def _take(self) -> list[Submission]:
         """What goes in one transaction: a fair share, where others are idle, too."""
-        idle = max(1, self._settings.ingest_writers - self._busy)
-        most = min(GROUP_READINGS, max(ENOUGH, -(-self.queued_readings // idle)))
+        idle = self._settings.ingest_writers - self._busy
+        shares = max(1, min(idle, self.queued_readings // self._enough))
+        most = min(GROUP_READINGS, max(ENOUGH, -(-self.queued_readings // shares)))
         group: list[Submission] = []
         size = 0
         while self._waiting and (not group or size + len(self._waiting[0].batch) <= most):
