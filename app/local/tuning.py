@@ -104,7 +104,8 @@ def _of_a_node(workers: int, cores: int) -> dict[str, str]:
         # Each shard has its own policies. Beside the jobs: a scheduler and a Citus daemon a database.
         "timescaledb.max_background_workers": str(jobs),
         "max_worker_processes": str(jobs + 16 + cores),
-        "citus.shard_count": str(4 * workers),
+        # Every group that a batch touches costs a COPY; two let the number of workers double.
+        "citus.shard_count": str(2 * workers),
         "citus.local_hostname": HOST,
         "citus.node_conninfo": "sslmode=disable",  # loopback only
         "citus.node_connection_timeout": "5s",  # a dead worker fails quickly
