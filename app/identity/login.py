@@ -17,6 +17,8 @@ from app.identity.tenant import tenant_id_of
 
 SQL = queries("identity")
 PREFIX = "tenant_"
+PLATFORM = ("headwater_analyst", "headwater_grafana")
+"""Logins that see every tenant's rows."""
 LONGEST = 63
 MOST_CONNECTIONS = 5
 SETTINGS = (

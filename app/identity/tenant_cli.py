@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from urllib.parse import urlsplit
 
 import click
 from psycopg.rows import dict_row
@@ -82,4 +83,15 @@ def login(slug: str, revoke: bool) -> None:
                 return await drop_login(connection, slug)
             return await make_login(connection, slug, settings.owner_database_url)
 
-    click.echo(asyncio.run(run()))
+    said = asyncio.run(run())
+    click.echo(said if revoke or not settings.relay_port else relayed(said, settings))
+
+
+def relayed(url: str, settings: Settings) -> str:
+    """The address by way of the relay, which has the archived readings, too."""
+    host = settings.relay_host
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - listens on every address; this machine is one
+        host = "localhost"
+    parts = urlsplit(url)
+    login = parts.netloc.rpartition("@")[0]
+    return parts._replace(netloc=f"{login}@{host}:{settings.relay_port}").geturl()

@@ -9,8 +9,9 @@ import click
 
 from app.cluster.worker import complete_local
 from app.errors import CommandError
-from app.local import processes
-from app.local.credentials import DATABASE, HOST, OWNER, POSTGRES, SUPERUSER
+from app.identity.login import PLATFORM
+from app.local import processes, relay
+from app.local.credentials import DATABASE, HOST, OWNER, POSTGRES, RELAY, SUPERUSER
 from app.local.runtime import Runtime
 from app.local.workers import MOST_WORKERS
 from app.paths import ROOT
@@ -48,6 +49,10 @@ def up(workers: int | None) -> None:
     for node in runtime.workers:
         click.echo(f"{node.name:<12}{HOST}:{node.port}")
     click.echo(f"Redis       {HOST}:{runtime.credentials.redis_port}")
+    relay.start(runtime, click.echo)
+    click.echo(
+        f"Relay       {HOST}:{runtime.credentials.relay_port}  (psql over archived readings)"
+    )
     click.echo(f"Settings    {_short(runtime.folder.env)}")
     click.echo("Next: headwater migrate")
 
@@ -76,7 +81,8 @@ def status() -> None:
     rows.append(("Redis", runtime.redis_pid, f"{HOST}:{credentials.redis_port}", None))
     is_up = all(pid for _, pid, _, _ in rows)
     for name in processes.names(run=runtime.folder.run):
-        rows.append((name, processes.pid_of(name, run=runtime.folder.run), "", None))
+        address = f"{HOST}:{credentials.relay_port}" if name == RELAY else ""
+        rows.append((name, processes.pid_of(name, run=runtime.folder.run), address, None))
     for name, pid, address, home in rows:
         state = f"pid {pid}" if pid else "down"
         place = f"{_size(home)} in {_short(home)}" if home else ""
@@ -95,7 +101,10 @@ def status() -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(role: str, arguments: tuple[str, ...]) -> None:
-    """Open psql on the local database; ARGUMENTS are psql's own."""
+    """Open psql on the local database; ARGUMENTS are psql's own.
+
+    The analyst and Grafana's role go through the relay while it runs, and so see archived readings, too.
+    """
     runtime = Runtime()
     credentials = runtime.credentials
     if runtime.pg_pid is None:
@@ -104,9 +113,11 @@ def psql(role: str, arguments: tuple[str, ...]) -> None:
     program = str(beside) if os.access(beside, os.X_OK) else shutil.which("psql")
     if program is None:
         raise CommandError("there is no psql on this machine: run `make setup`")
+    is_relayed = ROLES[role] in PLATFORM and relay.is_up(runtime)
+    port = credentials.relay_port if is_relayed else credentials.postgres_port
     login = {  # not on the command line, where everybody could read the password
         "PGHOST": HOST,
-        "PGPORT": str(credentials.postgres_port),
+        "PGPORT": str(port),
         "PGDATABASE": DATABASE,
         "PGUSER": ROLES[role],
         "PGPASSWORD": credentials.passwords[ROLES[role]],

@@ -36,6 +36,8 @@ DATABASE_VARIABLES = {
 }
 POSTGRES = "postgres"  # the only node, or the coordinator
 REDIS = "redis"
+RELAY = "relay"
+RELAY_VARIABLE = "RELAY_PORT"
 WORKER = "worker-"  # and a number
 ROLES = tuple(DATABASE_VARIABLES.values())
 BINDIR_VARIABLE = "HEADWATER_PG_BINDIR"
@@ -47,7 +49,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """What a client must know to reach the local servers."""
 
     ports: dict[str, int]
-    """By server: postgres, redis, worker-1 …"""
+    """By server: postgres, redis, relay, worker-1 …"""
     passwords: dict[str, str]
     """By database role; the same on every node."""
     redis_password: str
@@ -63,6 +65,11 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     def redis_port(self) -> int:
         """Of Redis."""
         return self.ports[REDIS]
+
+    @property
+    def relay_port(self) -> int:
+        """Of the relay."""
+        return self.ports[RELAY]
 
     @property
     def workers(self) -> list[str]:
@@ -82,7 +89,11 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     def environment(self) -> dict[str, str]:
         """The settings by their environment variables."""
         urls = {name: self.database_url(role) for name, role in DATABASE_VARIABLES.items()}
-        kept = urls | {"REDIS_URL": self.redis_url, BINDIR_VARIABLE: self.bindir}
+        kept = urls | {
+            "REDIS_URL": self.redis_url,
+            RELAY_VARIABLE: str(self.relay_port),
+            BINDIR_VARIABLE: self.bindir,
+        }
         if self.workers:
             kept[WORKERS_VARIABLE] = ",".join(f"{name}:{self.ports[name]}" for name in self.workers)
         return kept
@@ -99,6 +110,7 @@ def load(
     passwords: dict[str, str] = {}
     fresh: set[str] = set()
     ports = dict.fromkeys([POSTGRES, REDIS, *workers], 0) | _worker_ports(values)
+    ports[RELAY] = _port(values.get(RELAY_VARIABLE, ""))
     for variable, role in DATABASE_VARIABLES.items():
         _, password, port = _parts(values.get(variable, ""))
         if not password:
@@ -201,6 +213,10 @@ def _parts(url: str) -> tuple[str, str, int]:
         return parts.username or "", parts.password or "", parts.port or 0
     except ValueError:
         return "", "", 0
+
+
+def _port(text: str) -> int:
+    return int(text) if re.fullmatch(r"\d{1,5}", text) and int(text) < 65_536 else 0
 
 
 def _worker_ports(values: dict[str, str]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from sqlglot import exp
 from app.db.pool import Pool, pool_for
 from app.db.queries import queries
 from app.errors import Problem, QueryRefused, Unavailable
-from app.identity.login import login_tenant
+from app.identity.login import PLATFORM, login_tenant
 from app.query.border import Reach, is_cold, reach
 from app.query.cold import Span
 from app.query.guard import check, outline, refused, render
@@ -32,8 +32,6 @@ from app.settings import Settings
 
 SQL = queries("query")
 EVERYWHERE: Span = (None, None)
-PLATFORM = ("headwater_analyst", "headwater_grafana")
-"""Logins that see every tenant's rows."""
 QUOTES = "standard_conforming_strings"
 """Without it a text would be read otherwise than by the server."""
 REPORTED = {

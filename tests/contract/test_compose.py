@@ -18,7 +18,7 @@ from app.paths import ROOT
 from app.settings import Settings
 
 COMPOSE = ROOT / "docker-compose.yml"
-COMMON = {"redis", "migrate", "api", "jobs"}
+COMMON = {"redis", "migrate", "api", "relay", "jobs"}
 PROFILES = {
     "single": COMMON | {"database"},
     "distributed": COMMON | {"coordinator", "worker-1", "worker-2", "register"},
@@ -104,7 +104,7 @@ def test_nodes_run_what_the_doctor_wants(services: dict[str, dict[str, Any]]) ->
 
 
 def test_commands_and_settings_exist(services: dict[str, dict[str, Any]]) -> None:
-    for name in ("migrate", "api", "jobs"):
+    for name in ("migrate", "api", "relay", "jobs"):
         program, command = services[name]["command"]
         assert program == "headwater"
         assert command in COMMANDS
@@ -112,7 +112,7 @@ def test_commands_and_settings_exist(services: dict[str, dict[str, Any]]) -> Non
 
 
 def test_servers_have_health_checks(services: dict[str, dict[str, Any]]) -> None:
-    for name in ("database", "coordinator", "worker-1", "worker-2", "redis", "api"):
+    for name in ("database", "coordinator", "worker-1", "worker-2", "redis", "api", "relay"):
         assert services[name]["healthcheck"]["test"], name
 
 
@@ -123,6 +123,7 @@ def test_nothing_starts_before_what_it_needs(services: dict[str, dict[str, Any]]
     assert needed["register"]["condition"] == "service_completed_successfully"
     assert services["api"]["depends_on"]["migrate"] == migrated
     assert services["jobs"]["depends_on"]["migrate"] == migrated
+    assert services["relay"]["depends_on"]["migrate"] == migrated
 
 
 def test_ports_are_for_this_machine_only(services: dict[str, dict[str, Any]]) -> None:
@@ -131,7 +132,7 @@ def test_ports_are_for_this_machine_only(services: dict[str, dict[str, Any]]) ->
 
 
 def test_only_migrations_are_superuser(services: dict[str, dict[str, Any]]) -> None:
-    for name in ("api", "jobs"):
+    for name in ("api", "relay", "jobs"):
         assert "OWNER_DATABASE_URL" not in services[name]["environment"]
         assert "postgres:" not in services[name]["environment"]["DATABASE_URL"].split("//")[1]
 

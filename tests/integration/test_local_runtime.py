@@ -20,7 +20,7 @@ import redis
 from click.testing import CliRunner
 
 from app.errors import CommandError
-from app.local import cli, credentials, doctor_cli, processes
+from app.local import cli, credentials, doctor_cli, processes, relay
 from app.local.runtime import Runtime
 from app.local.temporary import sweep, temporary
 from app.paths import ROOT
@@ -283,7 +283,9 @@ def test_status_says_what_runs(headwater: CliRunner, runtime: Runtime) -> None:
     assert "Next: headwater migrate" in again.output
 
 
-def test_psql_logs_in_as_the_role(headwater: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_psql_logs_in_as_the_role(
+    headwater: CliRunner, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(program: str, argv: list[str], env: dict[str, str]) -> None:
         done = subprocess.run(
             argv, executable=program, env=env, capture_output=True, text=True, check=True
@@ -293,6 +295,16 @@ def test_psql_logs_in_as_the_role(headwater: CliRunner, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "execve", run)
     command = ["psql", "--role", "analyst", "-At", "-c", "select current_user"]
     assert headwater.invoke(cli.dev, command).output.strip() == "headwater_analyst"
+    # and through the relay, once that runs
+    up = headwater.invoke(cli.dev, ["up"])
+    assert f"Relay       127.0.0.1:{runtime.credentials.relay_port}" in up.output
+    assert relay.is_up(runtime)
+    port = [*command[:-1], "\\echo :PORT"]
+    assert headwater.invoke(cli.dev, port).output.strip() == str(runtime.credentials.relay_port)
+    assert headwater.invoke(cli.dev, command).output.strip() == "headwater_analyst"
+    port[2] = "owner"
+    assert headwater.invoke(cli.dev, port).output.strip() == str(runtime.credentials.postgres_port)
+    assert re.search(r"relay +pid \d+ +127", headwater.invoke(cli.dev, ["status"]).output)
 
 
 def test_reset_asks_first(headwater: CliRunner, runtime: Runtime) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -244,6 +245,13 @@ def test_a_tenants_own_database_login(world: World, monkeypatch: pytest.MonkeyPa
             with pytest.raises(psycopg.Error):
                 connection.execute(forbidden)  # type: ignore[call-overload]
     with invoked(world, monkeypatch) as run:
+        monkeypatch.setenv("RELAY_PORT", "5433")
+        monkeypatch.setenv("RELAY_HOST", "0.0.0.0")
+        by_relay = run("tenant", "login", world.mine.slug).output.strip()
+        assert re.fullmatch(
+            rf"postgresql://tenant_{world.mine.slug}:\S+@localhost:5433/\w+", by_relay
+        )
+        monkeypatch.delenv("RELAY_PORT")
         assert "revoked" in run("tenant", "login", world.mine.slug, "--revoke").output
         assert "nothing to revoke" in str(
             run("tenant", "login", world.mine.slug, "--revoke").exception
