@@ -128,8 +128,7 @@ def test_what_keeps_to_the_database_passes_untouched(door: Door) -> None:
     # nothing that the guard would take
     for text in (
         f"select pg_typeof(value) from tenant.reading {hot} limit 1",
-        f"with recursive n as (select 1 as i union all select i + 1 from n where i < 3) "
-        f"select i, count(*) from n, reading as r {hot.replace('ts', 'r.ts')} group by i",
+        f"select current_setting('timezone'), count(*) from reading {hot}",
         f"copy (select ts from reading {hot} limit 1) to stdout",
         "select 'reading' as name, reading_1d.n from reading_1d limit 1",
         "explain select * from reading",
