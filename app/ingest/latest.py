@@ -1,17 +1,21 @@
 """Keeps telemetry.latest_reading behind the writers, never in their way.
 
 Written right after the readings' commit by a connection of its own, newest reading per datastream,
-everything that waits at once. What a dying process leaves behind is repaired from the ingest log by
-the next one that starts.
+in a few transactions. Who asks for some sensors waits for theirs, which come first: a dashboard of one
+site does not wait for what the whole fleet has sent. What a dying process leaves behind is repaired from
+the ingest log by the next one that starts.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import psycopg
 import structlog
+from numpy.typing import NDArray
 from psycopg import AsyncConnection
 
 from app.db.away import node_away
@@ -26,6 +30,18 @@ REPAIR_SECONDS = 5.0
 """Pause between attempts while some shards can't be repaired: their node is away, or they move."""
 MOVING_SECONDS = 1.0
 """Pause between attempts to write to shards that move."""
+
+
+PARTS = 8
+LEAST_AT_ONCE = 1_000
+"""Readings of a transaction, or an eighth of all where that is more; in between come those asked for."""
+
+
+class Asked(NamedTuple):
+    """Somebody waits for what is noted of these sensors; None: of all."""
+
+    sensor_ids: Sequence[int] | None
+    is_written: asyncio.Future[None]
 
 
 class LatestKeeper:
@@ -47,9 +63,8 @@ class LatestKeeper:
         self._noted: list[Batch] = []
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._flushed = asyncio.Condition()
-        self._notes = 0
-        self._written = 0
+        self._asked: list[Asked] = []
+        self._is_writing = False
         self._is_away = False
         self._task: asyncio.Task[None] | None = None
 
@@ -89,23 +104,24 @@ class LatestKeeper:
         """These readings are committed."""
         if len(batch):
             self._noted.append(batch if batch.newest is None else batch.where(batch.newest))
-            self._notes += 1
             self._wake.set()
 
-    async def flush(self, *, patience: float = 2) -> None:
-        """Wait until everything noted so far is written; give up silently after `patience` seconds.
+    async def flush(self, sensor_ids: Sequence[int] | None = None, *, patience: float = 2) -> None:
+        """Wait until what was noted of these sensors so far is written (None: of all).
 
-        A server that is away is not waited for.
+        Gives up silently after `patience` seconds; a server that is away is not waited for.
         """
-        target = self._notes
-        if self._written >= target or self._is_away:
+        if self._is_away or not (self._noted or self._is_writing):
             return
+        asked = Asked(sensor_ids, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        self._wake.set()
         self._hurry.set()
         try:
-            async with asyncio.timeout(patience), self._flushed:
-                await self._flushed.wait_for(lambda: self._written >= target)
+            async with asyncio.timeout(patience):
+                await asked.is_written
         except TimeoutError:
-            log.warning("latest_behind", batches=target - self._written)
+            log.warning("latest_behind", batches=len(self._noted))
 
     async def _run(self) -> None:
         while True:
@@ -163,14 +179,39 @@ class LatestKeeper:
 
     async def _put(self, connection: AsyncConnection) -> None:
         self._wake.clear()
+        size = max(LEAST_AT_ONCE, -(-sum(map(len, self._noted)) // PARTS))
+        for _ in range(PARTS):
+            asked, self._asked = self._asked, []
+            try:
+                if asked:
+                    await self._put_some(connection, partial(_asked_for, asked=asked))
+            except BaseException:
+                self._asked += asked
+                raise
+            for one in asked:
+                if not one.is_written.done():
+                    one.is_written.set_result(None)
+            await self._put_some(connection, lambda newest: np.arange(len(newest)) < size)
+        if self._noted:
+            self._wake.set()
+
+    async def _put_some(
+        self, connection: AsyncConnection, choose: Callable[[Batch], NDArray[np.bool_]]
+    ) -> None:
+        """Write some of what is noted."""
         if not self._noted:
             return
-        newest, upto = _newest(join(self._noted)), self._notes
-        self._noted = []  # what is noted meanwhile comes behind
+        newest = _newest(join(self._noted))
+        chosen = choose(newest)
+        if not chosen.any():
+            return
+        rest, newest = newest.where(~chosen), newest.where(chosen)
+        self._noted = [rest] if len(rest) else []  # what is noted meanwhile comes behind
         parts = [
             (target, newest if newest.group is None else newest.where(newest.group == number))
             for number, target in self._targets.items()
         ]
+        self._is_writing = True
         try:
             async with connection.transaction():
                 for target, part in parts:
@@ -180,9 +221,8 @@ class LatestKeeper:
                 self._keep(newest)
                 raise
             await self._put_apart(connection, parts)
-        self._written = upto
-        async with self._flushed:
-            self._flushed.notify_all()
+        finally:
+            self._is_writing = False
 
     async def _put_apart(
         self, connection: AsyncConnection, parts: list[tuple[Target, Batch]]
@@ -214,6 +254,14 @@ async def _put(connection: AsyncConnection, target: Target, newest: Batch) -> No
             "quality": newest.quality,
         },
     )
+
+
+def _asked_for(newest: Batch, *, asked: list[Asked]) -> NDArray[np.bool_]:
+    """Which of them somebody waits for."""
+    found = np.zeros(len(newest), dtype=np.bool_)
+    for one in asked:
+        found |= one.sensor_ids is None or np.isin(newest.sensor_id, one.sensor_ids)
+    return found
 
 
 def _newest(batch: Batch) -> Batch:

@@ -15,7 +15,7 @@ Invariants
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,9 +101,12 @@ class Road:
             await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.gather(*(writer.stop() for writer in self._writers()))
 
-    async def flush_latest(self) -> None:
-        """Wait until what this process has committed is in telemetry.latest_reading."""
-        await asyncio.gather(*(writer.flush_latest() for writer in self._writers()))
+    async def flush_latest(self, sensor_ids: Sequence[int] | None) -> None:
+        """Wait until what this process has committed is in telemetry.latest_reading.
+
+        Of these sensors; None: of all.
+        """
+        await asyncio.gather(*(writer.flush_latest(sensor_ids) for writer in self._writers()))
 
     def look_again(self) -> None:
         """Shards have moved: learn where they are, also if no batch comes."""

@@ -15,7 +15,7 @@ Invariants
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,9 +114,9 @@ class Writer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.latest.stop()
 
-    async def flush_latest(self) -> None:
+    async def flush_latest(self, sensor_ids: Sequence[int] | None) -> None:
         """Wait until what this process has committed is in telemetry.latest_reading."""
-        await self.latest.flush()
+        await self.latest.flush(sensor_ids)
 
     async def submit(self, batch: Batch) -> Codes:
         """Write a batch; the verdict of each reading (STORED, DUPLICATE or CONFLICT), shape (n,).

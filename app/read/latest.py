@@ -17,7 +17,7 @@ from app.db.pool import Connection
 from app.db.queries import queries
 from app.errors import NotFound
 from app.read.away import naming_sensors
-from app.read.lookup import metric_ids, sensor_ids, site_ids
+from app.read.lookup import selected
 from app.read.parameter import (
     Cursor,
     Metrics,
@@ -31,6 +31,7 @@ from app.read.parameter import (
     wants_fresh,
     words,
 )
+from app.read.series import Selection
 from app.services import Services
 
 SQL = queries("read")
@@ -75,21 +76,14 @@ class LatestPage(msgspec.Struct, frozen=True, kw_only=True):
 async def latest_page(
     connection: AsyncConnection,
     *,
-    tenant_id: int | None,
-    sensor_ids: list[int] | None,
-    site_ids: list[int] | None,
-    metric_ids: list[int] | None,
+    selection: Selection,
     after_sensor_id: int | None,
     after_metric_id: int | None,
     count: int,
 ) -> list[LatestRow]:
     """Newest readings after a key."""
     async with connection.cursor(row_factory=class_row(LatestRow)) as cursor:
-        args = {
-            "tenant_id": tenant_id,
-            "sensor_ids": sensor_ids,
-            "site_ids": site_ids,
-            "metric_ids": metric_ids,
+        args = msgspec.structs.asdict(selection) | {
             "after_sensor_id": after_sensor_id,
             "after_metric_id": after_metric_id,
             "count": count,
@@ -114,22 +108,25 @@ async def get_latest(
     """The newest reading of every sensor and metric, your own writes included."""
     services: Services = request.app.state.services
     after = unpack("latest", cursor, int, int) if cursor else (None, None)
-    await services.writer.flush_latest()
+
+    async def resolve(connection: Connection) -> Selection:
+        tenant_id = await tenant_scope(connection, request.user, tenant)
+        return await selected(
+            connection, tenant_id, sensors=words(sensor), sites=words(site), metrics=words(metric)
+        )
 
     async def page(connection: Connection) -> list[LatestRow]:
-        tenant_id = await tenant_scope(connection, request.user, tenant)
         return await latest_page(
             connection,
-            tenant_id=tenant_id,
-            sensor_ids=await sensor_ids(connection, tenant_id, words(sensor)),
-            site_ids=await site_ids(connection, tenant_id, words(site)),
-            metric_ids=await metric_ids(connection, words(metric)),
+            selection=selection,
             after_sensor_id=after[0],
             after_metric_id=after[1],
             count=limit + 1,
         )
 
     async with naming_sensors(services, request.user, tenant, words(sensor)):
+        selection = await services.reads.run(resolve, is_fresh=wants_fresh(request))
+        await services.writer.flush_latest(selection.sensor_ids)
         rows = await services.reads.run(page, is_fresh=wants_fresh(request))
     is_more = len(rows) > limit
     del rows[limit:]
@@ -164,16 +161,15 @@ async def get_sensors_latest(
 ) -> dict[str, Any]:
     """One object: sensor_id, timestamp of the newest reading, and each metric's newest value."""
     services: Services = request.app.state.services
-    await services.writer.flush_latest()
+
+    async def resolve(connection: Connection) -> Selection:
+        tenant_id = await tenant_scope(connection, request.user, tenant)
+        return await selected(connection, tenant_id, sensors=[sensor_id], sites=[], metrics=[])
 
     async def page(connection: Connection) -> list[LatestRow]:
-        tenant_id = await tenant_scope(connection, request.user, tenant)
         rows = await latest_page(
             connection,
-            tenant_id=tenant_id,
-            sensor_ids=await sensor_ids(connection, tenant_id, [sensor_id]),
-            site_ids=None,
-            metric_ids=None,
+            selection=selection,
             after_sensor_id=None,
             after_metric_id=None,
             count=1_000,
@@ -183,6 +179,8 @@ async def get_sensors_latest(
         return rows
 
     async with naming_sensors(services, request.user, tenant, [sensor_id]):
+        selection = await services.reads.run(resolve, is_fresh=wants_fresh(request))
+        await services.writer.flush_latest(selection.sensor_ids)
         rows = await services.reads.run(page, is_fresh=wants_fresh(request))
     values = {FLAT_NAMES.get(row.metric, row.metric): row.value for row in rows}
     return {"sensor_id": sensor_id, "timestamp": max(row.ts for row in rows), **values}

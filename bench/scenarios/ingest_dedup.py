@@ -147,5 +147,5 @@ async def warm_up(w: World, writer: Road, batch: Batch) -> None:
         tasks.append(asyncio.create_task(writer.submit(one)))
         await asyncio.sleep(0.002)
     await asyncio.gather(*tasks)
-    await writer.flush_latest()
+    await writer.flush_latest(None)
     w.sql("delete from telemetry.reading where sensor_id = 0")
