@@ -102,6 +102,8 @@ class Subscriber:
 def audience(port: int, key: str, count: int) -> Iterator[None]:
     """So many subscribers, in a process of their own, that read and forget.
 
+    One that the server finds too slow and hangs up on comes again, as a browser does.
+
     Raises LoadError where they did not last as long as the block.
     """
     ready, stop = FORK.Event(), FORK.Event()
@@ -125,4 +127,8 @@ def _listen(port: int, key: str, count: int, ready: Event, stop: Event) -> None:
     ready.set()
     while not stop.is_set():
         for subscriber in select.select(subscribers, [], [], 0.5)[0]:
-            subscriber.drain()
+            try:
+                subscriber.drain()
+            except LoadError:
+                subscriber.close()
+                subscribers[subscribers.index(subscriber)] = Subscriber(port, key)
