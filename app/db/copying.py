@@ -1,14 +1,15 @@
-"""Binary COPY of prebuilt bytes, any number of them in one flight.
+"""Statements in one message, with the binary COPYs of prebuilt bytes among them.
 
-psycopg's own COPY waits for the server twice for each; here the next one's bytes go as soon as the last
-one is confirmed, and nothing is waited for that the socket takes at once.
+What needs no answer of ours goes together: each answer that is waited for costs a turn of the event loop,
+during which the server does nothing for this connection. Results come as the server's text.
 """
 
-from collections.abc import Generator
-from typing import LiteralString
+from collections.abc import Generator, Sequence
+from typing import Any
 
-from psycopg import AsyncConnection, DatabaseError, errors, generators
+from psycopg import AsyncConnection, errors, generators
 from psycopg.abc import PQGen
+from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
@@ -16,56 +17,64 @@ from psycopg.waiting import Ready, Wait
 TAKEN = "duplicate key value"
 PIECE = 256 * 1024
 """Bytes that libpq is given at a time, so that it keeps no second copy of all."""
-
-Part = tuple[LiteralString, memoryview]
+Part = tuple[str, memoryview]
 """A COPY statement and what goes in."""
+DONE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.COPY_IN)
 
 
-async def copy(connection: AsyncConnection, *parts: Part) -> None:
-    """COPY all parts, or none: the first that fails ends the transaction.
+async def send(
+    connection: AsyncConnection[Any], statements: str, data: Sequence[memoryview] = ()
+) -> list[PGresult]:
+    """The results of the statements, of which the COPYs take `data` in order.
 
-    Raises UniqueViolation also where a coordinator tells of it.
+    The first that fails ends it. Raises UniqueViolation also where a coordinator tells of it.
     """
-    if not parts:
-        return
     try:
         async with connection.lock:
-            await connection.wait(_copy(connection.pgconn, parts, connection.info.encoding))
+            return await connection.wait(_send(connection.pgconn, statements.encode(), data))
     except errors.InternalError_ as exc:  # Citus passes on a shard's words without their code
         if not (exc.diag.message_primary or "").startswith(TAKEN):
             raise
         raise errors.UniqueViolation(str(exc).strip()) from exc
 
 
-def _copy(pgconn: PGconn, parts: tuple[Part, ...], encoding: str) -> PQGen[None]:
-    pgconn.send_query("; ".join(statement for statement, _ in parts).encode(encoding))
+async def copy(connection: AsyncConnection[Any], *parts: Part) -> None:
+    """COPY all parts, or none: the first that fails ends the transaction."""
+    if not parts:
+        return
+    await send(connection, "; ".join(statement for statement, _ in parts), [d for _, d in parts])
+
+
+def rows_of(connection: AsyncConnection[Any], result: PGresult) -> list[tuple[Any, ...]]:
+    """A result's rows as Python has them."""
+    values = Transformer(connection)
+    values.set_pgresult(result)
+    return values.load_rows(0, result.ntuples, tuple)
+
+
+def _send(pgconn: PGconn, statements: bytes, data: Sequence[memoryview]) -> PQGen[list[PGresult]]:
+    pgconn.send_query(statements)
     yield from _flush(pgconn)
-    for _, data in parts:
-        yield from _expect(pgconn, ExecStatus.COPY_IN, encoding)
-        for start in range(0, len(data), PIECE):
-            while not pgconn.put_copy_data(data[start : start + PIECE]):
+    results: list[PGresult] = yield from generators.fetch_many(pgconn)
+    _check(results)
+    for buffer in data:
+        for start in range(0, len(buffer), PIECE):
+            while not pgconn.put_copy_data(buffer[start : start + PIECE]):
                 yield from _flush(pgconn)
             yield from _flush(pgconn)
         while not pgconn.put_copy_end():
             yield from _flush(pgconn)
         yield from _flush(pgconn)
-        yield from _expect(pgconn, ExecStatus.COMMAND_OK, encoding)
-    yield from generators.fetch(pgconn)  # nothing more comes
+        found = yield from generators.fetch_many(pgconn)
+        _check(found)
+        results += found
+    return results
 
 
-def _expect(pgconn: PGconn, status: ExecStatus, encoding: str) -> PQGen[None]:
-    """Take the next result; raise the error that it is, with the connection ready for a rollback."""
-    result = yield from generators.fetch(pgconn)
-    assert result is not None
-    if result.status == status:
-        return
-    rest: PGresult | None = result
-    try:
-        while rest is not None:
-            rest = yield from generators.fetch(pgconn)
-    except DatabaseError:  # it was the server's last word
-        pass
-    raise errors.error_from_result(result, encoding=encoding)
+def _check(results: list[PGresult]) -> None:
+    for result in results:
+        if result.status not in DONE:
+            raise errors.error_from_result(result)
 
 
 def _flush(pgconn: PGconn) -> Generator[Wait, Ready, None]:

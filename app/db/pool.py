@@ -73,6 +73,12 @@ class Connection(AsyncConnection[Any]):
             if not self.is_pooled:
                 await self.execute(self._settings)
 
+    @property
+    def opening(self) -> str:
+        """What begins a transaction here."""
+        settings = self._settings.decode() if self.is_pooled else ""
+        return f"begin; {settings}" if settings else "begin"
+
     async def check(self) -> None:
         """Raise OperationalError where the server does not answer soon.
 

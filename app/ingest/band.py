@@ -1,20 +1,20 @@
 """Which readings can no rule care about?
 
-A reading that violates no limit and whose sensor has no unresolved episode changes nothing in schema
+A reading that violates no limit and whose datastream has no unresolved episode changes nothing in schema
 alert, so it need not go through the candidates' door. The database publishes both halves of the proof:
-bands (alert.bands) and the sensors with unresolved episodes by bucket (alert.changed_since). A writer
+bands (alert.bands) and the datastreams with unresolved episodes by bucket (alert.changed_since). A writer
 remembers them with their versions and asks in every transaction whether they still hold; what it can't
 prove is a candidate: slower, never wrong.
 """
 
-from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 BUCKETS = 256
 PLACES, PRIME = 1 << 16, 61
-"""Sets of sensors and datastreams are kept by hash: two at one place cost time, never truth."""
+"""Sets of datastreams are kept by hash: two at one place cost time, never truth."""
 RULES = -1
 """The bucket whose version is that of the thresholds."""
 
@@ -100,41 +100,47 @@ class BandKeeper:
         return self.table
 
 
-@dataclass
 class Watch:
     """What one writer connection remembers of unresolved episodes."""
 
-    versions: NDArray[np.int64] = field(
-        default_factory=lambda: np.full(BUCKETS, -1, dtype=np.int64)
-    )
-    rules_version: int = -1
-    bands: BandTable | None = None
-    """The bands that hold where the connection writes; None: not known."""
-    _by_bucket: dict[int, list[int]] = field(default_factory=dict)
-    _is_watched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(PLACES, dtype=np.bool_))
-    """By the last bits of sensor_id: whoever shares them with a watched sensor is judged, too."""
+    def __init__(self) -> None:
+        self.versions = np.full(BUCKETS, -1, dtype=np.int64)
+        self.rules_version = -1
+        self.bands: BandTable | None = None
+        """The bands that hold where the connection writes; None: not known."""
+        self._by_bucket: dict[int, NDArray[np.int64]] = {}
+        self._watching = np.zeros(PLACES, dtype=np.int32)
+        """How many unresolved episodes have a place; whoever shares it is judged, too."""
 
     def question(self, sensor_id: NDArray[np.int64]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-        """Buckets and versions to ask for, before these sensors' readings are judged."""
+        """Buckets and versions to ask for when these sensors' readings are judged."""
         buckets = np.flatnonzero(np.bincount(sensor_id & (BUCKETS - 1), minlength=BUCKETS))
         return (
             np.append(buckets, RULES).astype(np.int16),
             np.append(self.versions[buckets], self.rules_version),
         )
 
-    def learn(self, changes: list[tuple[int, int, list[int]]]) -> None:
-        """Take in what the database says has changed."""
-        if not changes:
-            return
-        for bucket, version, sensor_ids in changes:
+    def learn(self, changes: list[tuple[int, int, list[int], list[int]]]) -> None:
+        """Take in what the database says has changed: bucket, version, its datastreams pairwise."""
+        for bucket, version, sensor_ids, metric_ids in changes:
             if bucket == RULES:
                 self.rules_version, self.bands = version, None
-            else:
-                self.versions[bucket] = version
-                self._by_bucket[bucket] = sensor_ids
-        sensor_ids = [sensor_id for ids in self._by_bucket.values() for sensor_id in ids]
-        self._is_watched = np.zeros(PLACES, dtype=np.bool_)
-        self._is_watched[np.array(sensor_ids, dtype=np.int64) & (PLACES - 1)] = True
+                continue
+            self.versions[bucket] = version
+            if bucket in self._by_bucket:
+                np.subtract.at(self._watching, self._by_bucket.pop(bucket), 1)
+            if sensor_ids:
+                places = place_of(np.array(sensor_ids), np.array(metric_ids))
+                np.add.at(self._watching, places, 1)
+                self._by_bucket[bucket] = places
+
+    def forget(self) -> None:
+        """Versions seen in a transaction that came to nothing may come again and mean something else."""
+        self.versions[:] = -1
+
+    def trusts(self, table: BandTable | None) -> bool:
+        """Whether a batch's bands are those that the connection knows."""
+        return table is not None and table is self.bands
 
     def candidates(
         self,
@@ -148,11 +154,18 @@ class Watch:
         if table is None or line is None or table is not self.bands:
             return np.ones(len(value), dtype=np.bool_)
         found = table.is_outside(line, metric_id, value)
+        place = place_of(sensor_id, metric_id)
         if found.any():
             # all of an affected datastream, or the evaluation must look into the stored readings
-            stream = (sensor_id * PRIME + metric_id) & (PLACES - 1)
             is_affected = np.zeros(PLACES, dtype=np.bool_)
-            is_affected[stream[found]] = True
-            found = is_affected[stream]
-        found |= self._is_watched[sensor_id & (PLACES - 1)]
+            is_affected[place[found]] = True
+            found = is_affected[place]
+        found |= self._watching[place] > 0
         return found
+
+
+def place_of(
+    sensor_id: NDArray[np.int64], metric_id: NDArray[np.integer[Any]]
+) -> NDArray[np.int64]:
+    """Where datastreams lie in a set."""
+    return (sensor_id * PRIME + metric_id) & (PLACES - 1)

@@ -1,18 +1,19 @@
 """One writer connection and the transaction it makes of a batch.
 
-Readings first (the common road, or the other one for what collides), then one statement that logs the
-batch and says whether what the connection remembers about rules and alerts still holds, then the
-candidates. Nothing counts before COMMIT.
+In one message: readings, then the candidates as far as the connection knows from what it remembers about
+rules and alerts, then one statement that logs the batch and says whether that still holds. Where it
+does not, the candidates that are missing follow. Nothing counts before COMMIT.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import AsyncCursor, errors
+from psycopg import Error, errors
 
-from app.db.copying import copy
+from app.db.array import literal
+from app.db.copying import rows_of, send
 from app.db.pool import Connection, connect
 from app.ingest.band import BandKeeper, Watch
 from app.ingest.batch import Batch
@@ -25,8 +26,8 @@ PATIENCE_SECONDS = 25.0
 ATTEMPTS = 5
 """How often a batch is tried that others write, too."""
 
-Part = tuple[Target, Watch, Batch]
-"""What is stored at one target, and what is remembered of it."""
+Part = tuple[Target, NDArray[np.intp] | slice, Batch]
+"""What goes to one target, and its positions in the whole batch."""
 Targets = Mapping[int, Target]
 """Where readings go, by the batch's groups; a batch without groups goes to the only one."""
 
@@ -56,100 +57,144 @@ class Link:
     async def store_new(self, targets: Targets, batch: Batch) -> Codes | None:
         """Store a batch that is probably all new; None, and nothing is stored, where it is not."""
         try:
-            return await self._store(targets, batch, is_looked_up=False)
+            async with self._transaction():
+                await self._write(self.connection.opening, list(_parts(targets, batch)))
         except (errors.UniqueViolation, errors.DeadlockDetected):
             return None
-
-    async def _store(self, targets: Targets, batch: Batch, *, is_looked_up: bool) -> Codes:
-        """One transaction, whatever the number of targets. Returns after COMMIT.
-
-        Raises UniqueViolation where a reading is stored that has not been looked up, or by another
-        transaction meanwhile.
-        """
-        codes = np.zeros(len(batch), dtype=np.uint8)
-        async with self.connection.transaction():
-            fresh: list[Part] = []
-            for target, part in _parts(targets, batch):  # in order: no deadlocks
-                whole = batch if part is None else batch.where(part)
-                if is_looked_up:
-                    found = await known(self.connection, target, whole)
-                    codes[slice(None) if part is None else part] = found
-                    whole = whole.where(found == Code.STORED) if found.any() else whole
-                if len(whole):
-                    fresh.append((target, self._watches.setdefault(target, Watch()), whole))
-            await copy(
-                self.connection,
-                *((target.copy_reading, new.copy_readings()) for target, _, new in fresh),
-            )
-            await self._log_and_look(fresh)
-            await self._judge(fresh)
-        return codes
-
-    async def _judge(self, parts: list[Part]) -> None:
-        """Hand in what a rule could care about."""
-        candidates = []
-        for target, watch, batch in parts:
-            is_candidate = watch.candidates(
-                batch.bands, batch.band, batch.sensor_id, batch.metric_id, batch.value
-            )
-            if is_candidate.any():
-                candidates.append((target, batch.where(is_candidate).copy_candidates()))
-        await copy(self.connection, *((target.copy_candidate, data) for target, data in candidates))
-        for target, _ in candidates:
-            if target.rings:
-                await self.connection.execute(target.sql["ring"])
+        return np.zeros(len(batch), dtype=np.uint8)
 
     async def store_colliding(self, targets: Targets, batch: Batch) -> Codes:
-        """Store a batch of which something is stored already.
+        """Store a batch of which something is stored already: look which, store the rest.
 
         Whoever stores the same reading at the same time wins, and is seen at the next attempt.
         """
         for attempt in range(ATTEMPTS):
             try:
-                return await self._store(targets, batch, is_looked_up=True)
+                return await self._store_fresh(targets, batch)
             except (errors.UniqueViolation, errors.DeadlockDetected):
                 if attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
-    async def _log_and_look(self, parts: list[Part]) -> None:
-        """Log what is stored; learn what has changed since this connection last asked."""
-        if len(parts) > 1:  # one flight for all
-            async with self.connection.pipeline():
-                answers = [await self._ask(*part) for part in parts]
-        else:
-            answers = [await self._ask(*part) for part in parts]
-        for (target, watch, _), answer in zip(parts, answers, strict=True):
-            watch.learn(await answer.fetchall())
-            if watch.bands is None:
-                cursor = await self.connection.execute(target.sql["bands"])
-                watch.bands = self._bands.take(await cursor.fetchall())
+    async def _store_fresh(self, targets: Targets, batch: Batch) -> Codes:
+        codes = np.zeros(len(batch), dtype=np.uint8)
+        async with self._transaction():
+            await send(self.connection, self.connection.opening)
+            parts: list[Part] = []
+            for target, where, part in _parts(targets, batch):
+                found = await known(self.connection, target, part)
+                codes[where] = found
+                is_new = found == Code.STORED
+                if is_new.any():
+                    parts.append((target, where, part if is_new.all() else part.where(is_new)))
+            if parts:
+                await self._write("", parts)
+        return codes
 
-    async def _ask(self, target: Target, watch: Watch, batch: Batch) -> AsyncCursor[Any]:
-        buckets, versions = watch.question(batch.sensor_id)
-        first, last, count = stretches(batch.ts)
-        # one row for a shard; where they are not known apart, one for a sensor
-        sensor_ids = np.unique(batch.sensor_id) if target.rings else batch.sensor_id[:1]
-        return await self.connection.execute(
-            target.sql["log_and_watch"],
-            {
-                "sensor_ids": sensor_ids,
-                "first_us": first,
-                "last_us": last,
-                "reading_count": count,
-                "buckets": buckets,
-                "versions": versions,
-            },
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
+        """Commit what a statement in it has begun; undo it, and what was learned in it, if it fails."""
+        try:
+            yield
+            await self.connection.commit()
+        except BaseException:
+            for watch in self._watches.values():
+                watch.forget()
+            if not self.connection.closed:
+                with suppress(Error):
+                    await self.connection.rollback()
+            raise
+
+    async def _write(self, opening: str, parts: list[Part]) -> None:
+        """Readings, candidates, log; in the order of the targets, so that nobody deadlocks."""
+        judged = [
+            Judged(target, self._watches.setdefault(target, Watch()), part)
+            for target, _, part in parts
+        ]
+        statements = [opening] if opening else []
+        data = []
+        for one in judged:
+            statements.append(one.target.copy_reading)
+            data.append(one.batch.copy_readings())
+        # what is remembered may be old, so the log's answer, the last, comes after it
+        self._hand_in(judged, statements, data)
+        statements += [_log_and_look(one) for one in judged]
+        results = await send(self.connection, "; ".join(statements), data)
+        for one, answer in zip(judged, results[-len(judged) :], strict=True):
+            one.watch.learn(rows_of(self.connection, answer))
+            if one.watch.bands is None:
+                cursor = await self.connection.execute(one.target.sql["bands"])
+                one.watch.bands = self._bands.take(await cursor.fetchall())
+            one.is_certain = True
+        statements, data = [], []
+        self._hand_in(judged, statements, data)
+        if statements:
+            await send(self.connection, "; ".join(statements), data)
+
+    def _hand_in(
+        self, judged: list["Judged"], statements: list[str], data: list[memoryview]
+    ) -> None:
+        """What a rule could care about and is not handed in yet."""
+        for one in judged:
+            candidates = one.candidates()
+            if candidates is not None:
+                statements.append(one.target.copy_candidate)
+                data.append(candidates.copy_candidates())
+                if one.target.rings:
+                    statements.append(one.target.sql["ring"].rstrip("; \n"))
+
+
+class Judged:
+    """The readings of one target on their way past the rules."""
+
+    def __init__(self, target: Target, watch: Watch, batch: Batch) -> None:
+        self.target = target
+        self.watch = watch
+        self.batch = batch
+        self.is_certain = False
+        """Whether `watch` is known to be up to date."""
+        self._handed: NDArray[np.bool_] | None = None
+
+    def candidates(self) -> Batch | None:
+        """The next ones; None: there are none."""
+        batch = self.batch
+        if not self.is_certain and not self.watch.trusts(batch.bands):
+            return None
+        wanted = self.watch.candidates(
+            batch.bands, batch.band, batch.sensor_id, batch.metric_id, batch.value
         )
+        if self._handed is not None:
+            wanted &= ~self._handed
+        self._handed = wanted
+        return batch.where(wanted) if wanted.any() else None
 
 
-def _parts(targets: Targets, batch: Batch) -> Iterator[tuple[Target, NDArray[np.intp] | None]]:
-    """Each target and the positions that go there, None: all."""
+def _log_and_look(one: Judged) -> str:
+    """The statement that logs what is stored and says what has changed since it was last asked."""
+    batch, target = one.batch, one.target
+    buckets, versions = one.watch.question(batch.sensor_id)
+    first, last, count = stretches(batch.ts)
+    # one row for a shard; where they are not known apart, one for a sensor
+    sensor_ids = np.unique(batch.sensor_id) if target.rings else batch.sensor_id[:1]
+    return target.sql["log_and_watch"].rstrip("; \n") % {
+        "sensor_ids": literal(sensor_ids),
+        "first_us": literal(first),
+        "last_us": literal(last),
+        "reading_count": literal(count),
+        "buckets": literal(buckets),
+        "versions": literal(versions),
+    }
+
+
+def _parts(targets: Targets, batch: Batch) -> Iterator[Part]:
+    """The batch target by target."""
     if batch.group is None or (batch.group == batch.group[0]).all():
-        yield _target(targets, 0 if batch.group is None else int(batch.group[0])), None
+        number = 0 if batch.group is None else int(batch.group[0])
+        yield _target(targets, number), slice(None), batch
         return
     for number in np.unique(batch.group).tolist():
-        yield _target(targets, number), np.flatnonzero(batch.group == number)
+        where = np.flatnonzero(batch.group == number)
+        yield _target(targets, number), where, batch.where(where)
 
 
 def _target(targets: Targets, number: int) -> Target:

@@ -25,31 +25,49 @@ declare
     -- what other senders deliver at the same time is not far ahead
     v_near constant timestamptz := p_to + interval '1 minute';
     v_moments timestamptz[];
+    v_has_later boolean;
     v_is_few boolean;
     v_sensor_ids bigint[];
     v_metric_ids smallint[];
 begin
     -- Where no index has the sensor first, a look passes everybody's readings. Clocks of whole seconds
-    -- leave few distinct times, though, and the index leads from each to the next.
+    -- leave few distinct times, though, and the index leads from each to the next. As few statements as can
+    -- be: each is planned anew, so that it leaves chunks out.
     with recursive moment as (
-        select min(r.ts) as ts, 1 as no
-        from telemetry.reading as r
-        where r.ts between v_from and v_near
+        (
+            select r.ts, 1 as no
+            from telemetry.reading as r
+            where r.ts >= v_from and r.ts <= v_near
+            order by r.ts
+            limit 1
+        )
         union all
         select
             (
-                select min(r.ts)
+                select r.ts
                 from telemetry.reading as r
-                where r.ts > m.ts and r.ts <= v_near
+                -- v_from, too: the planner leaves out older chunks by it
+                where r.ts > m.ts and r.ts > v_from and r.ts <= v_near
+                order by r.ts
+                limit 1
             ),
             m.no + 1
         from moment as m
         where m.ts is not null and m.no < c_many
     )
-    select coalesce(array_agg(m.ts), '{}'), count(*) < c_many
-    into v_moments, v_is_few
-    from moment as m
-    where m.ts is not null;
+    select
+        coalesce(array_agg(m.ts) filter (where m.ts is not null), '{}'),
+        count(m.ts) < c_many,
+        -- in the order of the index: the planner would rather read all than believe that there is none
+        (
+            select r.ts
+            from telemetry.reading as r
+            where r.ts > v_near
+            order by r.ts
+            limit 1
+        ) is not null
+    into v_moments, v_is_few, v_has_later
+    from moment as m;
 
     -- who knows a reading for each of those times has nothing to look for
     select array_agg(distinct a.sensor_id), array_agg(distinct a.metric_id)
@@ -58,6 +76,13 @@ begin
         as a (sensor_id, metric_id, ts, reading_count)
     where not v_is_few
         or a.reading_count < (select count(*) from unnest(v_moments) as m (ts) where m.ts >= a.ts);
+
+    if v_sensor_ids is null and not v_has_later then
+        return query
+        select a.no, a.reading_count
+        from unnest(p_counts) with ordinality as a (reading_count, no);
+        return;
+    end if;
 
     return query
     -- one walk for all

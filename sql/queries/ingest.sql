@@ -86,7 +86,7 @@ with logged as (
         as l (first_us, last_us, reading_count)
     cross join unnest(%(sensor_ids)s::bigint[]) as s (sensor_id)
 )
-select c.bucket, c.version, c.sensor_ids
+select c.bucket, c.version, c.sensor_ids, c.metric_ids
 from alert.changed_since(%(buckets)s::smallint[], %(versions)s::bigint[]) as c;
 
 -- name: bands

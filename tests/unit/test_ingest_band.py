@@ -70,33 +70,50 @@ def candidates(
 def test_everything_is_a_candidate_until_the_rules_version_is_known() -> None:
     watch, table = Watch(), BandTable([])
     assert candidates(watch, table, [1, 2], [0.0, 0.0]) == [True, True]
-    watch.learn([(RULES, 3, [])])
+    watch.learn([(RULES, 3, [], [])])
     assert candidates(watch, table, [1, 2], [0.0, 0.0]) == [True, True]
     watch.bands = table
     assert candidates(watch, table, [1, 2], [0.0, 0.0]) == [False, False]
-    watch.learn([(RULES, 4, [])])
+    watch.learn([(RULES, 4, [], [])])
     assert candidates(watch, table, [1, 2], [0.0, 0.0]) == [True, True]
 
 
 def test_sensors_with_an_unresolved_episode_are_candidates_until_it_is_gone() -> None:
     watch, table = Watch(), BandTable([(1, None, None, 1, -INF, 8.0)])
-    watch.learn([(RULES, 1, []), (5, 1, [5, 261])])
+    watch.learn([(RULES, 1, [], []), (5, 1, [5, 261], [1, 1])])
     watch.bands = table
     assert candidates(watch, table, [4, 5, 261], [7.0, 7.0, 7.0]) == [False, True, True]
-    watch.learn([(5, 2, [261])])
+    watch.learn([(5, 2, [261], [1])])
     assert candidates(watch, table, [4, 5, 261], [7.0, 7.0, 7.0]) == [False, False, True]
+
+
+def test_only_the_datastream_with_an_unresolved_episode_is_a_candidate() -> None:
+    watch, table = Watch(), BandTable([(1, None, None, 1, -INF, 8.0)])
+    watch.learn([(RULES, 1, [], []), (5, 1, [5, 5], [2, 2])])  # two of its limits are violated
+    watch.bands = table
+    assert candidates(watch, table, [5], [7.0]) == [False]
+    watch.learn([(5, 2, [5, 5], [1, 2])])
+    assert candidates(watch, table, [5], [7.0]) == [True]
+
+
+def test_what_was_learned_in_vain_is_asked_for_again() -> None:
+    watch = Watch()
+    watch.learn([(RULES, 2, [], []), (1, 7, [1], [1])])
+    watch.forget()
+    _, versions = watch.question(np.array([1]))
+    assert versions.tolist() == [-1, 2]
 
 
 def test_a_violation_brings_along_all_that_its_sensor_sent() -> None:
     watch, table = Watch(), BandTable([(1, None, None, 1, -INF, 8.0)])
-    watch.learn([(RULES, 1, [])])
+    watch.learn([(RULES, 1, [], [])])
     watch.bands = table
     assert candidates(watch, table, [4, 5, 4], [9.0, 7.0, 7.0]) == [True, False, True]
 
 
 def test_the_question_asks_for_the_rules_and_each_bucket_once() -> None:
     watch = Watch()
-    watch.learn([(RULES, 2, []), (1, 7, [])])
+    watch.learn([(RULES, 2, [], []), (1, 7, [], [])])
     buckets, versions = watch.question(np.array([1, 257, 3]))
     assert buckets.tolist() == [1, 3, RULES]
     assert versions.tolist() == [7, -1, 2]

@@ -1,64 +1,77 @@
 -- where: placements
 --
 -- The writers' memory for those who write through the coordinator: the version of the thresholds as on one
--- server; which sensors have an unresolved episode only the shards know, so it is asked each time.
+-- server; which datastreams have an unresolved episode only the shards know, so it is asked each time.
 --
 -- It runs as whoever asks, unlike its twin: Citus refuses to read shards as one role where the transaction has
 -- written to them as another, and the writer has just sent its readings.
 
+drop function if exists alert.watched_living();
+
 create or replace function alert.watched_living()
-returns bigint[]
+returns table (sensor_id bigint, metric_id smallint)
 language sql
 security definer -- only the owner may ask shards one by one, on connections of their own
 set search_path = pg_catalog, pg_temp
 as $$
-    select array_agg(distinct s.sensor_id)
+    select s.pairs[no][1], s.pairs[no][2]::smallint
     from run_command_on_placements(
         'alert.episode',
-        'select array_agg(e.sensor_id) from %s as e where e.state <> ''resolved'''
+        'select array_agg(array[e.sensor_id, e.metric_id]) from %s as e where e.state <> ''resolved'''
     ) as p
-    cross join lateral unnest(
-        case when p.success and p.result <> '' then p.result::bigint[] end
-    ) as s (sensor_id);
+    cross join lateral (
+        select case when p.success and p.result <> '' then p.result::bigint[] end as pairs
+    ) as s
+    cross join lateral generate_subscripts(s.pairs, 1) as no;
 $$;
 comment on function alert.watched_living() is
-    'Sensors with an unresolved episode on the nodes that can be reached.';
+    'Datastreams with an unresolved episode on the nodes that can be reached, once for each.';
+
+-- its columns can't be changed otherwise
+drop function if exists alert.changed_since(smallint[], bigint[]);
 
 create or replace function alert.changed_since(p_buckets smallint[], p_versions bigint[])
-returns table (bucket smallint, version bigint, sensor_ids bigint[])
+returns table (bucket smallint, version bigint, sensor_ids bigint[], metric_ids smallint[])
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_sensor_ids bigint[];
+    v_metric_ids smallint[];
 begin
     return query
-    select w.bucket, w.version, array[]::bigint[]
+    select w.bucket, w.version, array[]::bigint[], array[]::smallint[]
     from unnest(p_buckets, p_versions) as known (bucket, version)
     join alert.watch as w on w.bucket = known.bucket
     where w.bucket = -1 and w.version <> known.version;
     begin
-        select array_agg(distinct e.sensor_id)
-        into v_sensor_ids
+        select array_agg(e.sensor_id), array_agg(e.metric_id)
+        into v_sensor_ids, v_metric_ids
         from alert.episode as e
         where e.state <> 'resolved' and alert.bucket_of(e.sensor_id) = any (p_buckets);
     exception
         when connection_failure then
             -- what lies on the node that is away, nobody can write either
-            v_sensor_ids := alert.watched_living();
+            select array_agg(e.sensor_id), array_agg(e.metric_id)
+            into v_sensor_ids, v_metric_ids
+            from alert.watched_living() as e;
     end;
     return query
     select
         b.bucket, 0::bigint,
-        array(select s from unnest(v_sensor_ids) as s where alert.bucket_of(s) = b.bucket)
+        coalesce(array_agg(s.sensor_id) filter (where s.sensor_id is not null), '{}'),
+        coalesce(array_agg(s.metric_id) filter (where s.sensor_id is not null), '{}')
     from unnest(p_buckets) as b (bucket)
-    where b.bucket >= 0;
+    left join unnest(v_sensor_ids, v_metric_ids) as s (sensor_id, metric_id)
+        on alert.bucket_of(s.sensor_id) = b.bucket
+    where b.bucket >= 0
+    group by b.bucket;
 end;
 $$;
 comment on function alert.changed_since(smallint[], bigint[]) is
-    'The given buckets with their sensors that have an unresolved episode; bucket -1, the thresholds, only '
-    'where its version is another by now.';
+    'The given buckets with their datastreams (pairwise arrays) that have an unresolved episode, one entry '
+    'for each; bucket -1, the thresholds, only where its version is another by now.';
 
 create or replace function alert.tg_threshold__outdate()
 returns trigger

@@ -1,6 +1,6 @@
 -- requires: identity/grants.sql, edition/citus/watch.sql
 --
--- Whoever writes through the coordinator runs alert.changed_since() as itself, so it may see which sensors have
+-- Whoever writes through the coordinator runs alert.changed_since() as itself, so it may see what has
 -- an unresolved episode: here and, by edition/citus/shard_grants.sql, on the shards. And it rings itself, because
 -- shards may not where a commit has two phases.
 
