@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from fix_database import Database
+from fix_database import Database, Server
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.db.pool import connect
@@ -78,6 +78,11 @@ def login_of(database: Database, slug: str) -> str:
             return await make_login(connection, slug, database.url())
 
     return asyncio.run(run())
+
+
+def drop_logins(server: Server, *slugs: str) -> None:
+    """Roles outlive their database."""
+    server.everywhere(*(f"drop role if exists tenant_{slug}" for slug in slugs))
 
 
 def psql(url: str, *words: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":

@@ -32,11 +32,11 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
 
 async def reach(connection: AsyncConnection, found: list[Need], scope: Scope, main: Main) -> Reach:
     """By the conditions first; only where that is not enough by the newest readings."""
-    within = await _within(connection, found)
+    within = await within_bounds(connection, bounds_of(found))
     cold = await is_cold(main, within)
     if cold and any(need.oldest for need in found):
         nearer = [await _to_the_oldest(connection, need, scope) for need in found]
-        within = await _within(connection, nearer)
+        within = await within_bounds(connection, bounds_of(nearer))
         cold = await is_cold(main, within)
     return Reach(within=within, is_cold=cold)
 
@@ -46,16 +46,26 @@ async def is_cold(main: Main, within: Span | None) -> bool:
     return within is not None and bool(await exports_cold(main, within))
 
 
-async def _within(connection: AsyncConnection, found: list[Need]) -> Span | None:
-    """From when to when the query's readings are; None: it reads none."""
+def bounds_of(found: list[Need]) -> str | None:
+    """The statement that evaluates them; None: no readings are read. Raises QueryRefused."""
     readings = [need for need in found if need.view == READING]
     if not readings:
         return None
     lowest = [_bound("greatest", need.lower) for need in readings]
     highest = [_bound("least", need.upper) for need in readings]
-    row = await _evaluated(connection, [*lowest, *highest])
-    count = len(readings)
-    return _outermost(min, row[:count]), _outermost(max, row[count:])
+    return render(rewrite(exp.select(*lowest, *highest), Scope(tenant_id=None)))
+
+
+async def within_bounds(connection: AsyncConnection, bounds: str | None) -> Span | None:
+    """From when to when readings are, as PostgreSQL makes times of the constants; None: none are read."""
+    if bounds is None:
+        return None
+    async with AsyncRawCursor(connection) as cursor:
+        await cursor.execute(bounds.encode(), prepare=False)
+        row = await cursor.fetchone()
+    assert row is not None
+    count = len(row) // 2
+    return _outermost(min, list(row[:count])), _outermost(max, list(row[count:]))
 
 
 async def _to_the_oldest(connection: AsyncConnection, need: Need, scope: Scope) -> Need:
@@ -86,16 +96,6 @@ def _bound(name: str, bounds: list[exp.Expr]) -> exp.Expr:
 
 def _moment(node: exp.Expr) -> exp.Cast:
     return exp.Cast(this=node, to=exp.DataType.build("timestamptz", dialect="postgres"))
-
-
-async def _evaluated(connection: AsyncConnection, values: list[exp.Expr]) -> list[datetime | None]:
-    """What PostgreSQL makes of constants that the guard approved."""
-    text = render(rewrite(exp.select(*values), Scope(tenant_id=None)))
-    async with AsyncRawCursor(connection) as cursor:
-        await cursor.execute(text.encode(), prepare=False)
-        row = await cursor.fetchone()
-    assert row is not None
-    return list(row)
 
 
 def _outermost(

@@ -7,7 +7,7 @@ session that asks. A doubt refuses; it never hides a reading and never widens wh
 
 import asyncio
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import msgspec
 import psycopg
@@ -19,13 +19,11 @@ from app.db.pool import Pool, pool_for
 from app.db.queries import queries
 from app.errors import Problem, QueryRefused, Unavailable
 from app.identity.login import PLATFORM, login_tenant
-from app.query.border import Reach, is_cold, reach
+from app.query.border import Reach, bounds_of, is_cold, reach, within_bounds
 from app.query.cold import Span
 from app.query.guard import check, outline, refused, render
 from app.query.reach import Need, needs
 from app.query.run import Question, begin, remedy, sql_pass
-from app.query.scope import Scope
-from app.query.sources import READING
 from app.query.translate import put
 from app.relay.statement import Statement
 from app.settings import Settings
@@ -60,6 +58,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return self.question is None and self.problem is None
 
 
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What a statement's text tells of it."""
+
+    problem: QueryRefused | None
+    """Why the guard does not take it."""
+    bound: exp.Query | None = None
+    """Its tree with the parameters' values; None: nobody can tell what it reads."""
+    needs: list[Need] = []
+    bounds: str | None = None
+    """Evaluates from when to when its readings are; None: it reads none."""
+
+
 class NoDoor(Exception):
     """The login is nobody whose rows are told here."""
 
@@ -70,6 +80,7 @@ class Judge:
     def __init__(self, settings: Settings, main: Pool) -> None:
         self._settings = settings
         self._main = main
+        self._is_archived = False  # once it is, this is not asked again
         self._pool = pool_for(
             settings.sql_database_url,
             application="headwater-relay",
@@ -117,7 +128,8 @@ class Judge:
     ) -> Verdict:
         """Of a statement with these parameters, in a session with these settings."""
         try:
-            if not await self.may_be_cold(EVERYWHERE):
+            self._is_archived = self._is_archived or await self.may_be_cold(EVERYWHERE)
+            if not self._is_archived:
                 return Verdict(within=EVERYWHERE)
             return await self._verdict(statement, login, reported, values or [])
         except NoDoor:
@@ -136,51 +148,42 @@ class Judge:
         reported: Mapping[str, str],
         values: list[exp.Expr],
     ) -> Verdict:
-        problem: Problem | None
-        tree, problem = await asyncio.to_thread(_read, statement.text, len(values))
-        if tree is None or reported.get(QUOTES) != "on":
+        look = await asyncio.to_thread(
+            partial(_look, values=values) if values else _known, statement.text
+        )
+        problem: Problem | None = look.problem
+        if look.bound is None or reported.get(QUOTES) != "on":
             problem = _objection(statement, reported) or problem
             return Verdict(problem=await self._with_remedy(problem))
-        bound = put(tree, values)
-        found = needs(bound)
-        if all(need.view != READING for need in found):
+        if look.bounds is None:
             return Verdict()
-        tenant_id = await self.tenant_of(login)
-        try:
-            far = await self._reach(found, tenant_id, reported, is_checked=problem is None)
-        except QueryRefused as exc:
-            return Verdict(problem=await self._with_remedy(problem or exc))
+        far = await self._reach(look, login, reported)
         if not far.is_cold:
             return Verdict(within=far.within)
-        if problem is None:
-            problem = _objection(statement, reported)
+        problem = problem or _objection(statement, reported)
         if problem is not None:
             return Verdict(problem=await self._with_remedy(problem))
-        return Verdict(question=Question(sql=render(bound), tenant_id=tenant_id))
+        tenant_id = await self.tenant_of(login)
+        return Verdict(question=Question(sql=render(look.bound), tenant_id=tenant_id))
 
-    async def _reach(
-        self,
-        found: list[Need],
-        tenant_id: int | None,
-        reported: Mapping[str, str],
-        *,
-        is_checked: bool,
-    ) -> Reach:
+    async def _reach(self, look: Look, login: str, reported: Mapping[str, str]) -> Reach:
         async with self._pool.connection() as connection, connection.transaction():
             await sql_reads_as(
                 connection,
                 timezone=reported.get("TimeZone", "UTC"),
                 datestyle=reported.get("DateStyle", "ISO"),
             )
-            bounds = [msgspec.structs.replace(need, oldest=None) for need in found]
+            within = await within_bounds(connection, look.bounds)
             main = self._main.connection
-            far = await reach(connection, bounds, Scope(tenant_id=None), main)
-            if not far.is_cold or not is_checked or not any(need.oldest for need in found):
+            far = Reach(within=within, is_cold=await is_cold(main, within))
+            is_safe = look.problem is None and any(need.oldest for need in look.needs)
+            if not far.is_cold or not is_safe:
                 return far
+            tenant_id = await self.tenant_of(login)
             async with main() as line:
                 permit = await sql_pass(line, tenant_id=tenant_id)
             scope = await begin(connection, tenant_id, permit, self._settings)
-            return await reach(connection, found, scope, main)
+            return await reach(connection, look.needs, scope, main)
 
     async def _with_remedy(self, problem: Problem | None) -> Problem:
         assert problem is not None
@@ -197,9 +200,27 @@ async def sql_reads_as(connection: AsyncConnection, *, timezone: str, datestyle:
     await connection.execute(SQL["sql_reads_as"], arguments)
 
 
+def _look(text: str, values: list[exp.Expr]) -> Look:
+    """With these for its parameters."""
+    tree, problem = _read(text, len(values))
+    if tree is None:
+        return Look(problem=problem)
+    bound = put(tree, values)
+    found = needs(bound)
+    try:
+        return Look(problem=problem, bound=bound, needs=found, bounds=bounds_of(found))
+    except QueryRefused as exc:
+        return Look(problem=problem or exc)
+
+
 @lru_cache(maxsize=256)
+def _known(text: str) -> Look:
+    """Most programs ask the same again and again; nobody changes it."""
+    return _look(text, [])
+
+
 def _read(text: str, parameters: int) -> tuple[exp.Query | None, QueryRefused | None]:
-    """The tree, and why it is not taken; no tree: it can't be read at all. Nobody changes them."""
+    """The tree, and why it is not taken; no tree: it can't be read at all."""
     try:
         text.encode()
     except UnicodeEncodeError:

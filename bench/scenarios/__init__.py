@@ -20,6 +20,7 @@ SCENARIOS = {
     "distributed": "1, 2 and 4 workers by both roads, against one server",
     "storage": "bytes a reading in row store, columnstore and Parquet",
     "archive": "a chunk to sorted, verified Parquet, against COPY TO of the same chunk",
+    "relay": "psql by way of the relay, against the database itself and the API",
     "memory": "resident memory of the API under each load and over ten minutes",
 }
 

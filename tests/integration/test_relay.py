@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from fix_cold import ASKED, BORDER, NOT_PLANNED, ColdWorld, alike, in_order, is_told
 from fix_database import Database, Server
-from fix_relay import Relay, login_of, psql, relaying, rows
+from fix_relay import Relay, drop_logins, login_of, psql, relaying, rows
 from fix_server import environment_of
 
 from app.local.credentials import free_port
@@ -71,6 +71,7 @@ def door(
     finally:
         world.archive.db.close()
         pg_server.drop(database.name)
+        drop_logins(pg_server, "a", "b")
 
 
 @pytest.mark.parametrize("text", ASKED)

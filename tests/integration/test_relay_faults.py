@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from fix_cold import ColdWorld
 from fix_database import Database, Server
-from fix_relay import Relay, login_of, psql, relaying, rows
+from fix_relay import Relay, drop_logins, login_of, psql, relaying, rows
 from fix_server import environment_of
 from fix_sql import ATTACKS
 from relay_client import Client
@@ -98,6 +98,7 @@ def yard(
     finally:
         world.archive.db.close()
         pg_server.drop(database.name)
+        drop_logins(pg_server, "a")
 
 
 def test_attacks_as_a_tenants_login(yard: Yard) -> None:
