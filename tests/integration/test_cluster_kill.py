@@ -121,7 +121,7 @@ def test_a_move_that_was_cut_off_is_seen_and_keeps_the_archive_waiting(cluster: 
     assert f"WARNING  move: shards {move['shard_id']} are on the way" in doctor.output
     assert REMEDY in doctor.output
     archive = runner.invoke(
-        group, ["archive", "restore", "--from", "2026-01-01", "--to", "2026-01-02"]
+        group, ["archive", "restore", "--from", "2026-01-01T00:00Z", "--to", "2026-01-02T00:00Z"]
     )
     assert "and the archive waits for that" in str(archive.exception)
     cluster.does("rebalance")
