@@ -169,9 +169,11 @@ async def _transfer(job: Job) -> None:
     ):
         await on_shards.drop(target, shards)  # of an attempt that died
         await on_shards.stop_jobs(source, shards)
+        await on_shards.refresh(source, shards)  # most of it while others write
         async with _switcher(job) as conn:
             await _lock_group(conn, shards)
             await on_shards.fence(source, shards)
+            await on_shards.refresh(source, shards)
             await job.note("fenced")
             await ask(
                 conn,

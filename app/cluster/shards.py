@@ -69,6 +69,14 @@ async def stop_jobs(there: AsyncConnection[Any], shards: Shards) -> None:
     )
 
 
+async def refresh(there: AsyncConnection[Any], shards: Shards) -> None:
+    """Bring the rollups up to date: readings that came late would count in the copy alone."""
+    function = pgsql.Identifier("telemetry", f"rollup_refresh_steps_{shards.shard_id}")
+    cur = await there.execute(pgsql.SQL("select s from {}(false) as s").format(function))
+    for (step,) in await cur.fetchall():
+        await there.execute(step)
+
+
 async def fence(there: AsyncConnection[Any], shards: Shards) -> None:
     """Wait for the writers that are at it, refuse all others; one table at a time, so none deadlocks."""
     for table in shards.tables:
