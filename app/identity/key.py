@@ -10,6 +10,7 @@ import hashlib
 import secrets
 import time
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from psycopg import AsyncConnection, OperationalError
@@ -18,6 +19,7 @@ from psycopg_pool import PoolTimeout
 
 from app.db.pool import Pool
 from app.db.queries import queries
+from app.db.together import Together
 from app.errors import CommandError, Forbidden, Unauthorized
 from app.identity.permission import Permission, Principal
 
@@ -87,6 +89,10 @@ async def create_key(
     return text
 
 
+Known = dict[bytes, tuple[float, Principal | None]]
+"""Digest of a key -> when it was asked for, whose it is; None: nobody's."""
+
+
 class KeyRing:
     """Who is behind a key, remembered for at most `max_age` seconds."""
 
@@ -94,33 +100,34 @@ class KeyRing:
         self._pool = pool
         self._max_age = max_age
         self._size = size
-        self._known: dict[bytes, tuple[float, Principal | None]] = {}
         self._away_until = 0.0
+        self.clear()
 
     def clear(self) -> None:
         """Forget everybody: a key or tenant has changed."""
         # a new one: what is being read at this moment is old already and ends up in the old one
-        self._known = {}
+        self._known: Known = {}
+        self._asked = Together(partial(self._find, self._known))
 
     async def principal(self, key: str) -> Principal:
         """The caller behind a key. Raises Unauthorized."""
         sha256 = digest(key)
-        known = self._known
-        hit = known.get(sha256)
+        hit = self._known.get(sha256)
         now = time.monotonic()
         is_known = hit is not None and hit[1] is not None and now - hit[0] < GRACE_SECONDS
         is_old = hit is None or now - hit[0] > (self._max_age if hit[1] else 5.0)
         if is_old and not (is_known and now < self._away_until):
-            if len(known) >= self._size:
-                known.clear()
+            if len(self._known) >= self._size:
+                self.clear()
+            known = self._known
             try:
-                hit = (now, await self._find(sha256))
+                await self._asked.want([sha256])
             except (OperationalError, PoolTimeout):
                 if not is_known:
                     raise
                 self._away_until = time.monotonic() + ASK_AGAIN_SECONDS
             else:
-                known[sha256] = hit
+                hit = known[sha256]
         assert hit is not None
         if hit[1] is None:
             raise Unauthorized(
@@ -128,19 +135,21 @@ class KeyRing:
             )
         return hit[1]
 
-    async def _find(self, sha256: bytes) -> Principal | None:
+    async def _find(self, known: Known, digests: list[bytes]) -> None:
+        now = time.monotonic()
         async with (
             self._pool.connection() as connection,
             connection.cursor(row_factory=class_row(KeyRow)) as cursor,
         ):
-            await cursor.execute(SQL["principal_by_digest"], {"secret_sha256": sha256})
-            row = await cursor.fetchone()
-            return row.principal() if row else None
+            await cursor.execute(SQL["principals_by_digest"], {"digests": digests})
+            found = {row.secret_sha256: row.principal() for row in await cursor.fetchall()}
+        known.update((sha256, (now, found.get(sha256))) for sha256 in digests)
 
 
 class KeyRow(msgspec.Struct, frozen=True):
-    """A row of principal_by_digest."""
+    """A row of principals_by_digest."""
 
+    secret_sha256: bytes
     name: str
     api_key_id: int
     tenant_id: int | None

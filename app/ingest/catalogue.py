@@ -8,6 +8,7 @@ import time
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from psycopg_pool import PoolTimeout
 
 from app.db.pool import Pool
 from app.db.queries import queries
+from app.db.together import Together
 from app.identity.permission import Principal
 from app.ingest.band import BandTable
 from app.ingest.columns import Channel
@@ -119,6 +121,8 @@ class Memory:
         self.sensors: dict[tuple[int, str], Sensor] = {}
         self.unknown: dict[tuple[int, str], float] = {}
         self.fleets = Fleets()
+        self.asked: dict[tuple[int, bool], Together[str]] = {}
+        """By tenant and whether it takes new sensors."""
 
 
 class Catalogue:
@@ -131,11 +135,12 @@ class Catalogue:
     def __init__(self, pool: Pool, *, size: int = 1_000_000) -> None:
         self._pool = pool
         self._size = size
-        self._memory = Memory()
+        self.clear()
 
     def clear(self) -> None:
         """Forget everything: the catalogue has changed."""
         self._memory = Memory()
+        self._metrics = Together(partial(self._load_metrics, self._memory))
 
     @property
     def fleets(self) -> Fleets:
@@ -150,8 +155,8 @@ class Catalogue:
         """The meaning of each (metric, unit)."""
         memory = self._memory
         if memory.metrics is None:
-            async with self._pool.connection() as connection:
-                memory.metrics = await _load_metrics(connection)
+            await self._metrics.want(())
+        assert memory.metrics is not None
         found = []
         for channel in wanted:
             known = memory.channels.get(channel)
@@ -171,7 +176,7 @@ class Catalogue:
         what the database says where it could tell of no uid at all.
         """
         if len(self._memory.sensors) + len(self._memory.unknown) > self._size:
-            self._memory = Memory()
+            self.clear()
         memory = self._memory
         now = time.monotonic()
         missing = [
@@ -184,7 +189,7 @@ class Catalogue:
         unclear: frozenset[str] = frozenset()
         if missing:
             try:
-                await self._look_up(memory, tenant_id, missing, is_auto_register)
+                await self._asked(memory, tenant_id, is_auto_register).want(missing)
             except (OperationalError, PoolTimeout) as exc:
                 unclear = frozenset(
                     uid for uid in missing if (tenant_id, uid) not in memory.sensors
@@ -194,8 +199,24 @@ class Catalogue:
                 log.warning("sensors_unclear", count=len(unclear), error=str(exc).strip())
         return [memory.sensors.get((tenant_id, uid)) for uid in uids], unclear
 
+    async def _load_metrics(self, memory: Memory, _: list[None]) -> None:
+        async with (
+            self._pool.connection() as connection,
+            connection.cursor(row_factory=class_row(Metric)) as cursor,
+        ):
+            await cursor.execute(SQL["metric_channels"])
+            memory.metrics = {
+                alias: metric for metric in await cursor.fetchall() for alias in metric.aliases
+            }
+
+    def _asked(self, memory: Memory, tenant_id: int, is_auto_register: bool) -> Together[str]:
+        key = (tenant_id, is_auto_register)
+        if key not in memory.asked:
+            memory.asked[key] = Together(partial(self._look_up, memory, *key))
+        return memory.asked[key]
+
     async def _look_up(
-        self, memory: Memory, tenant_id: int, uids: list[str], is_auto_register: bool
+        self, memory: Memory, tenant_id: int, is_auto_register: bool, uids: list[str]
     ) -> None:
         now = time.monotonic()
         async with self._pool.connection() as connection:
@@ -230,12 +251,6 @@ async def sensors_by_uid(
     async with connection.cursor(row_factory=class_row(Sensor)) as cursor:
         await cursor.execute(SQL["sensors_by_uid"], {"tenant_id": tenant_id, "uids": uids})
         return await cursor.fetchall()
-
-
-async def _load_metrics(connection: AsyncConnection) -> dict[str, Metric]:
-    async with connection.cursor(row_factory=class_row(Metric)) as cursor:
-        await cursor.execute(SQL["metric_channels"])
-        return {alias: metric for metric in await cursor.fetchall() for alias in metric.aliases}
 
 
 def _resolve(metrics: dict[str, Metric], name: str, unit: str | None) -> Resolved | Refused:

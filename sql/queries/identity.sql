@@ -47,9 +47,9 @@ set revoked_at = now()
 where prefix = %(prefix)s and revoked_at is null
 returning api_key_id;
 
--- name: principal_by_digest
+-- name: principals_by_digest
 select
-    k.prefix as name, k.api_key_id, k.tenant_id, k.role,
+    k.secret_sha256, k.prefix as name, k.api_key_id, k.tenant_id, k.role,
     case
         when k.is_sensor_scoped then
             coalesce((
@@ -63,7 +63,7 @@ select
     t.readings_per_second as tenant_readings_per_second, t.burst_readings as tenant_burst
 from identity.api_key as k
 left join identity.tenant as t on t.tenant_id = k.tenant_id
-where k.secret_sha256 = %(secret_sha256)s
+where k.secret_sha256 = any(%(digests)s::bytea[])
     and k.revoked_at is null
     and (k.expires_at is null or k.expires_at > now());
 

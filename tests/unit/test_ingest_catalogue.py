@@ -1,5 +1,6 @@
 """A change of the catalogue in the middle of a look-up: nothing old stays, nothing known is lost."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.errors import Unauthorized
-from app.identity.key import KeyRing, KeyRow
+from app.identity.key import KeyRing, KeyRow, digest
 from app.ingest import catalogue as module
 from app.ingest.catalogue import Catalogue, Sensor
 
@@ -32,8 +33,8 @@ class Pool:
         self.queries += 1
         self.meanwhile()
 
-    async def fetchone(self) -> Any:
-        return self.rows[0] if self.rows else None
+    async def fetchall(self) -> list[Any]:
+        return self.rows
 
 
 def sensor(uid: str, sensor_id: int) -> Sensor:
@@ -90,6 +91,7 @@ async def test_the_memory_of_made_up_uids_is_bounded(pool: Pool) -> None:
 
 async def test_a_key_revoked_while_it_is_looked_up_is_not_remembered() -> None:
     known = {
+        "secret_sha256": digest("hw_x"),
         "name": "k",
         "api_key_id": 1,
         "tenant_id": 1,
@@ -117,3 +119,12 @@ async def test_a_wrong_key_costs_one_query_and_their_number_is_bounded() -> None
         with pytest.raises(Unauthorized):
             await ring.principal(f"hw_{number}")
     assert len(ring._known) <= 100
+
+
+async def test_a_thousand_senders_that_come_at_once_cost_two_queries(pool: Pool) -> None:
+    uids = [f"s{number}" for number in range(1_000)]
+    pool.rows = [sensor(uid, number) for number, uid in enumerate(uids)]
+    catalogue = Catalogue(pool)  # type: ignore[arg-type]
+    found = await asyncio.gather(*(look_up(catalogue, uid) for uid in uids))
+    assert found == [[number] for number in range(1_000)]
+    assert pool.queries <= 2
