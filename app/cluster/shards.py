@@ -70,9 +70,14 @@ async def stop_jobs(there: AsyncConnection[Any], shards: Shards) -> None:
 
 
 async def refresh(there: AsyncConnection[Any], shards: Shards) -> None:
-    """Bring the rollups up to date: readings that came late would count in the copy alone."""
-    function = pgsql.Identifier("telemetry", f"rollup_refresh_steps_{shards.shard_id}")
-    cur = await there.execute(pgsql.SQL("select s from {}(false) as s").format(function))
+    """Do what the group's policies would: readings that came late would count in the copy alone.
+
+    What a job of ours refreshes is left to it: its log of what is still to do moves along.
+    """
+    steps = pgsql.SQL("select s from {0}(false) as s where s not in (select {0}(true))").format(
+        pgsql.Identifier("telemetry", f"rollup_refresh_steps_{shards.shard_id}")
+    )
+    cur = await there.execute(steps)
     for (step,) in await cur.fetchall():
         await there.execute(step)
 
