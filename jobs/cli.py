@@ -1,6 +1,7 @@
 """`headwater jobs`."""
 
 import asyncio
+import dataclasses
 
 import click
 
@@ -23,5 +24,7 @@ def jobs(once: str | None, is_list: bool) -> None:
     elif once not in by_name:
         raise CommandError(f"--once: there is no job {once!r}; there are {', '.join(by_name)}")
     else:
-        ran = asyncio.run(run_once(Settings.from_env(), by_name[once]))
+        job = by_name[once]
+        job = dataclasses.replace(job, run=job.now or job.run)
+        ran = asyncio.run(run_once(Settings.from_env(), job))
         click.echo(f"{once}: done" if ran else f"{once}: another process runs it right now")

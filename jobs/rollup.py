@@ -5,7 +5,10 @@ The other one is a policy or a job that will end, so `run_step` waits for it, th
 """
 
 import asyncio
+import math
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 import psycopg
 import structlog
@@ -22,6 +25,11 @@ PATIENCE_SECONDS = 120.0
 """A policy that takes in a big import is at it for long."""
 FIRST_PAUSE_SECONDS = 0.1
 LAST_PAUSE_SECONDS = 5.0
+LOOK_SECONDS = 0.5
+
+
+def _untold(_: float) -> None:
+    """Nobody watches."""
 
 
 async def refresh_rollups(connection: AsyncConnection, *, is_scheduled: bool = True) -> None:
@@ -48,6 +56,40 @@ async def refresh_rollups(connection: AsyncConnection, *, is_scheduled: bool = T
         ) from failure
     if failure is not None:
         raise failure
+
+
+async def bring_up_to_date(
+    connection: AsyncConnection,
+    *,
+    first: datetime | None = None,
+    last: datetime | None = None,
+    tell: Callable[[float], None] = _untold,
+) -> None:
+    """Have the rollups from first to last refreshed and wait for it, as whoever runs the jobs.
+
+    What the database's own policies refresh, they are woken for; `tell` hears the share that is left.
+    Raises psycopg.Error, CommandError where nothing gets on.
+    """
+    await refresh_rollups(connection)
+    span = {"first": first, "last": last or datetime.now(UTC)}
+    least, deadline = math.inf, 0.0
+    while True:
+        cursor = await connection.execute(SQL["rollups_hasten"], span)
+        row = await cursor.fetchone()
+        assert row is not None
+        tell(left := float(row[0]))
+        if left == 0:
+            return
+        if left < least:
+            least, deadline = left, time.monotonic() + PATIENCE_SECONDS
+        elif time.monotonic() > deadline:
+            raise CommandError(
+                f"{left:.1%} of the time is not in the rollups, and for {PATIENCE_SECONDS:g} s that has"
+                " not become less: others send late readings, or the database's policies are switched"
+                " off or busy (timescaledb_information.jobs); questions are answered from readings"
+                " meanwhile"
+            )
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def run_step(

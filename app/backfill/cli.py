@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -17,7 +19,9 @@ from rich.progress import (
 from app.backfill.load import Totals, judge
 from app.backfill.run import Display, Import, Options
 from app.db.cli import command_connection
+from app.errors import CommandError
 from app.settings import Settings
+from jobs.rollup import bring_up_to_date
 
 LINE_EVERY = 5.0
 """Seconds between plain lines where there is no terminal."""
@@ -65,6 +69,33 @@ class Bar(Display):
             click.echo(f"import: {self._done:,} of {self._total:,} readings found so far", err=True)
 
 
+class ShareLeft:
+    """How far the rollups are: a bar on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._is_terminal = console.is_terminal
+        self._bar = Progress(
+            TextColumn("rollups"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            console=console, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("rollups", total=None)
+        self._next_line = time.monotonic() + LINE_EVERY
+
+    def __enter__(self) -> "ShareLeft":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def left(self, share: float) -> None:
+        self._bar.update(self._task, total=1.0, completed=1.0 - share)
+        if not self._is_terminal and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_EVERY
+            click.echo(f"rollups: {1.0 - share:.0%} refreshed", err=True)
+
+
 @click.command(name="import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--tenant", required=True, metavar="SLUG", help="Whose readings they are.")
@@ -96,8 +127,8 @@ def import_(  # noqa: PLR0917
     """Load FILES of history into the database, without the API: NERRS CSV, CDMO export, USGS RDB
     (plain or gzip), and Parquet or CSV with the columns sensor, ts, metric, value and perhaps unit.
 
-    Killed and run again, it goes on where it stopped; nothing is stored twice. Alerts are not
-    evaluated (see --judge); rollups follow by themselves."""
+    Killed and run again, it goes on where it stopped; nothing is stored twice. At the end the rollups
+    of the imported time are refreshed. Alerts are not evaluated (see --judge)."""
     settings = Settings.from_env()
     options = Options(
         tenant=tenant, is_create_sensors=create_sensors, is_again=again, utc_offset=utc_offset,
@@ -111,8 +142,36 @@ def import_(  # noqa: PLR0917
             asyncio.run(run.run(files))
     finally:
         report(run.totals, time.monotonic() - started)
+    asyncio.run(_roll_up(settings, run.totals))
     if is_judging:
         asyncio.run(_judge(settings, run.totals))
+
+
+async def _roll_up(settings: Settings, totals: Totals) -> None:
+    """What is stored stays stored, whatever becomes of this."""
+    if totals.first_us is None or totals.last_us is None:
+        return
+    started = time.monotonic()
+    try:
+        with ShareLeft() as share:
+            async with command_connection(settings, settings.direct_database_url) as connection:
+                await bring_up_to_date(
+                    connection, first=moment(totals.first_us), last=moment(totals.last_us),
+                    tell=share.left,
+                )  # fmt: skip
+    except CommandError as exc:
+        click.echo(
+            f"rollups: {exc}; they follow by themselves, `headwater jobs --once refresh_rollups` waits"
+            " for it",
+            err=True,
+        )
+    else:
+        click.echo(f"rollups refreshed in {time.monotonic() - started:.1f} s")
+
+
+def moment(us: int) -> datetime:
+    """Microseconds since 1970 as a time."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
 
 
 async def _judge(settings: Settings, totals: Totals) -> None:

@@ -1,6 +1,9 @@
 -- name: rollup_refresh_steps
 select step from telemetry.rollup_refresh_steps(%(is_scheduled)s) as step;
 
+-- name: rollups_hasten
+select telemetry.hasten_rollups(%(first)s::timestamptz, %(last)s::timestamptz) as left_share;
+
 -- name: alert_sweep
 select alert.sweep(now() - %(span)s::interval, now()) as swept_count;
 

@@ -68,6 +68,48 @@ class Importer:
     def rows(self, query: str) -> list[tuple[object, ...]]:
         return self.database.execute(query)
 
+    def headwater(self, *words: str) -> str:
+        """Another command that must succeed; what it says."""
+        return subprocess.run(
+            [sys.executable, "-c", "from app.cli import main; main()", *words],
+            env=self.environment, capture_output=True, text=True, check=True, timeout=120,
+        ).stdout  # fmt: skip
+
+    def start_policies(self) -> None:
+        """TimescaleDB finds a cloned database within a minute, unless it is told.
+
+        Its scheduler looks around before each run, so the policies of minutes keep it awake.
+        """
+        for node in self.database.server.nodes:
+            for statement in (
+                "select alter_job(job_id, schedule_interval => interval '1 second')"
+                " from timescaledb_information.jobs"
+                " where proc_name = 'policy_refresh_continuous_aggregate'"
+                " and schedule_interval = interval '15 seconds'",
+                "select _timescaledb_functions.start_background_workers()"
+                " where current_setting('timescaledb.license') = 'timescale'",
+            ):
+                node.execute(statement, self.database.name)
+
+    def materialised(self, size: str) -> int:
+        """How many readings the stored rollups have, without what views add on the fly."""
+        total = 0
+        for node in self.database.server.nodes:
+            for (table,) in node.execute(
+                "select format('%I.%I', c.materialization_hypertable_schema,"
+                " c.materialization_hypertable_name)"
+                " from timescaledb_information.continuous_aggregates as c"
+                f" where c.view_name ~ '^rollup_{size}'"
+                " union all select c.oid::regclass::text from pg_class as c"
+                f" where c.relkind = 'r' and c.relname ~ '^rollup_{size}_stored(_[0-9]+)?$'",
+                self.database.name,
+            ):
+                ((count,),) = node.execute(
+                    f"select coalesce(sum(n), 0)::bigint from {table}", self.database.name
+                )
+                total += int(str(count))
+        return total
+
     def refresh(self) -> None:
         """Bring the rollups up to date, as the job does."""
 
@@ -80,7 +122,9 @@ class Importer:
 
 @pytest.fixture
 def importer(database: Database, tmp_path: Path) -> Importer:
-    return Importer(database, tmp_path)
+    importer = Importer(database, tmp_path)
+    importer.start_policies()
+    return importer
 
 
 def verdicts(
@@ -219,6 +263,40 @@ def test_late_history_of_many_sensors_is_in_their_rollups(importer: Importer) ->
             f"select sensor_id, sum(n), sum(value_sum) from analytics.reading_{size}"
             " group by 1 order by 1"
         ), size
+
+
+def test_rollups_are_stored_when_the_import_ends(importer: Importer) -> None:
+    sensors, days = 12, 40
+
+    def history(name: str, begin: datetime) -> Path:
+        hours = [begin + timedelta(hours=hour) for hour in range(24 * days)]
+        rows = (f"s{at},{hour},ph,{at % 5 + 3},\n" for hour in hours for at in range(sensors))
+        return importer.file(HEADER + "".join(rows), name)
+
+    status, said = importer.run(
+        history("new.csv", datetime(2012, 6, 1, tzinfo=UTC)), "--create-sensors"
+    )
+    assert status == 0 and "rollups refreshed in " in said, said
+    # behind what is refreshed already, and whoever comes next must find both
+    status, said = importer.run(history("old.csv", datetime(2012, 3, 1, tzinfo=UTC)))
+    assert status == 0 and "rollups refreshed in " in said, said
+    stored = {size: importer.materialised(size) for size in ("1m", "1h", "1d")}
+    assert set(stored.values()) == {2 * sensors * days * 24}, stored
+
+
+def test_whoever_runs_the_jobs_has_late_readings_rolled_up_at_once(importer: Importer) -> None:
+    importer.totals(importer.file(HEADER + "s1,2012-06-01T00:00:00Z,ph,7,\n"), "--create-sensors")
+    importer.rows(
+        "with r as (insert into telemetry.reading (sensor_id, ts, value, metric_id, quality)"
+        " select sensor_id, '2012-03-01', 7, metric_id, 2 from telemetry.latest_reading returning 1)"
+        " select count(*) from r"
+    )
+    importer.rows(
+        "insert into telemetry.ingest_log (sensor_id, first_ts, last_ts, reading_count)"
+        " select sensor_id, '2012-03-01', '2012-03-01', 1 from telemetry.sensor returning 1"
+    )
+    assert importer.headwater("jobs", "--once", "refresh_rollups") == "refresh_rollups: done\n"
+    assert [importer.materialised(size) for size in ("1m", "1h", "1d")] == [2, 2, 2]
 
 
 def test_killed_again_and_again_it_goes_on_and_stores_nothing_twice(importer: Importer) -> None:

@@ -79,3 +79,12 @@ return 'call telemetry.refresh_rollups()';
 comment on function telemetry.rollup_refresh_steps(boolean) is
     'Statements that refresh the rollups, in order, each to be run outside a transaction; scheduled: '
     'only those that nobody else runs regularly.';
+
+create or replace function telemetry.hasten_rollups(p_from timestamptz, p_to timestamptz)
+returns double precision
+language sql
+immutable
+return 0.0;
+comment on function telemetry.hasten_rollups(timestamptz, timestamptz) is
+    'Has the rollups of that time refreshed now, and says which share of it is not yet: none here, since '
+    'whoever may ask runs the steps of telemetry.rollup_refresh_steps().';

@@ -44,3 +44,16 @@ as $$
 $$;
 comment on function telemetry.rollup_refresh_steps(boolean) is
     'Statements that refresh the rollups of every shard that can be reached, each to be run by itself.';
+
+create or replace function telemetry.hasten_rollups(p_from timestamptz, p_to timestamptz)
+returns double precision
+language sql
+security definer -- policies are their owner's
+set search_path = pg_catalog, pg_temp
+as $$
+    select avg(s.share::double precision)
+    from ops.on_shards(format('select telemetry.hasten_rollups_{shard}(%L, %L)', p_from, p_to))
+        as s (share);
+$$;
+comment on function telemetry.hasten_rollups(timestamptz, timestamptz) is
+    'Has the rollups of every shard refreshed now: sql/edition/*/refresh.sql.';
