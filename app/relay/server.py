@@ -245,9 +245,18 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
     certificate, key = settings.relay_certificate, settings.relay_key
     if not certificate:
         return None
+    for name, path in (("RELAY_CERTIFICATE", certificate), ("RELAY_KEY", key or certificate)):
+        try:
+            Path(path).read_bytes()
+        except OSError as exc:
+            raise CommandError(f"{name}: {path}: {exc.strerror}") from None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(Path(certificate), Path(key) if key else None)
-    except (OSError, ssl.SSLError) as exc:
-        raise CommandError(f"RELAY_CERTIFICATE, RELAY_KEY: {exc}") from None
+        # a password is asked for at the terminal otherwise
+        context.load_cert_chain(certificate, key or None, password="")
+    except ssl.SSLError as exc:
+        raise CommandError(
+            f"RELAY_CERTIFICATE, RELAY_KEY: {certificate} and {key or 'the same file'} are no "
+            f"certificate and its key in PEM, without a password: {exc.reason or exc}"
+        ) from None
     return context
