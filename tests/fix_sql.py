@@ -19,15 +19,16 @@ MARK = "xq7zz"
 VALUE = 987654.25
 
 
-def statements(name: str) -> list[tuple[str, str]]:
-    """(section, statement) of a corpus."""
+def statements(name: str, *, tenant: int = 8, sensor: int = 9) -> list[tuple[str, str]]:
+    """(section, statement) of a corpus, aimed at this tenant and this sensor of its."""
     found = []
     section = ""
     for line in (HERE / name).read_text().splitlines():
         if line.startswith("#"):
             section = line.removeprefix("# ")
         elif line:
-            text = line.replace("⏎", "\n").replace("{tenant}", "8").replace("{sensor}", "9")
+            text = line.replace("⏎", "\n")
+            text = text.replace("{tenant}", str(tenant)).replace("{sensor}", str(sensor))
             found.append((section, text))
     return found
 
@@ -120,11 +121,11 @@ class World:
         found: list[list[Any]] = answer.json()["rows"]
         return found
 
-    def aimed(self, statement: str) -> str:
-        """With the other tenant's numbers where the corpus has stand-ins."""
-        return (
-            statement.replace("8", str(self.other.tenant_id)) if "_id" in statement else statement
-        )
+    @property
+    def attacks(self) -> list[str]:
+        """Aimed at the other tenant."""
+        aim = {"tenant": self.other.tenant_id, "sensor": self.sensor}
+        return [text for _, text in statements("attacks.txt", **aim)]
 
     def digest(self) -> Any:
         return self.api.sql(DIGEST)[0][0]

@@ -13,7 +13,7 @@ import pytest
 from fix_archive import DAY, Archive
 from fix_database import Database, Server
 from fix_server import environment_of, serving
-from fix_sql import ATTACKS, MARK, VALUE, World, is_clean, statements
+from fix_sql import MARK, VALUE, World, is_clean, statements
 
 from app.archive.place import Place
 from app.db.pool import connect
@@ -147,8 +147,7 @@ def test_attacks_through_the_api_where_the_archive_answers(fort: Fort) -> None:
     before = fort.state()
     everything = fort.ask("select count(*) from reading").json()
     assert (everything["engine"], everything["rows"]) == ("duckdb", [[600 + 96]])
-    for _, statement in ATTACKS:
-        text = fort.aimed(statement)
+    for text in fort.attacks:
         answer = fort.ask(text, limit=100)
         assert answer.status_code in (200, 422), (text, answer.text)
         assert is_clean(answer.text) or MARK in text.lower(), (text, answer.text)
@@ -168,7 +167,7 @@ def test_past_the_guard_there_are_only_my_own_rows(fort: Fort, tmp_path: Path) -
     with engine_of(fort, tmp_path) as engine:
         assert asked(engine, "select count(*) from tenant.reading") == "[(696,)]"
         assert asked(engine, "select sensor from tenant.sensor") == "[('s1',)]"
-        for text in [fort.aimed(text) for _, text in ATTACKS] + list(map(fort.armed, OURS)):
+        for text in fort.attacks + list(map(fort.armed, OURS)):
             found = asked(engine, text)
             known = text.lower().replace(str(fort.archive.folder), "")
             assert is_clean(found) or MARK in known, (text, found)
