@@ -25,7 +25,7 @@ from app.query.guard import check, outline, refused, render
 from app.query.reach import Need, needs
 from app.query.run import Question, begin, remedy, sql_pass
 from app.query.translate import put
-from app.relay.statement import Statement
+from app.relay.statement import Statement, spelled
 from app.settings import Settings
 
 SQL = queries("query")
@@ -225,6 +225,7 @@ def _read(text: str, parameters: int) -> tuple[exp.Query | None, QueryRefused | 
         text.encode()
     except UnicodeEncodeError:
         return None, refused("the text is not UTF-8")
+    text = spelled(text)
     try:
         return check(text, parameters), None
     except QueryRefused as exc:

@@ -5,6 +5,7 @@ A SELECT may be wrapped in COPY or DECLARE.
 """
 
 import re
+from collections.abc import Iterator
 
 import msgspec
 
@@ -27,13 +28,16 @@ _PIECE = re.compile(
     r"""
       --[^\r\n]*
     | (?P<block> /\*)
-    | (?<![\w$]) e'(?:[^'\\]|\\.|'')*'
+    | (?<![\w$]) (?P<escaped> e'(?:[^'\\]|\\.|'')*')
     | '[^']*(?:''[^']*)*'
-    | (?<![\w$]) (?P<dollar> \$(?:[^\W\d]\w*)?\$) .*? (?P=dollar)
+    | (?<![\w$]) (?P<dollar> \$(?:[^\W\d]\w*)?\$) (?P<within> .*?) (?P=dollar)
     | (?P<name> "[^"]*(?:""[^"]*)*")
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
+_ESCAPE = re.compile(r"\\(.)|''", re.DOTALL)
+_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_GOES_ON = re.compile(r"(?:\s|--[^\r\n]*)*'")
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,16 +73,50 @@ def looked_at(raw: bytes) -> Statement | None:
     return Statement(text=wrapped["held"], objection=said)
 
 
-def _outside(text: str) -> str:
-    """What is neither text nor comment."""
+def spelled(text: str) -> str:
+    """The same with its texts in plain quotes, as the parser knows them; of the same length, or longer.
+
+    What has escapes by number, or goes on in a further text, stays as it is.
+    """
     parts: list[str] = []
     at = 0
+    for part, found in _pieces(text):
+        at += len(part)
+        value = None
+        if found is not None and found["dollar"]:
+            value = found["within"]
+        elif found is not None and found["escaped"] and not _GOES_ON.match(text, at):
+            value = _unescaped(part[2:-1])
+        if value is not None:
+            value = value.replace("'", "''")
+            part = f"'{value}'".rjust(len(part))  # noqa: PLW2901
+        parts.append(part)
+    return "".join(parts)
+
+
+def _unescaped(text: str) -> str | None:
+    """What the escapes mean; None: some are numbers."""
+    if any(found[1] and found[1] in "01234567xuU" for found in _ESCAPE.finditer(text)):
+        return None
+    return _ESCAPE.sub(lambda found: _LETTERS.get(found[1], found[1]) if found[1] else "'", text)
+
+
+def _outside(text: str) -> str:
+    """What is neither text nor comment."""
+    return "".join(part if found is None else found["name"] or " " for part, found in _pieces(text))
+
+
+def _pieces(text: str) -> Iterator[tuple[str, re.Match[str] | None]]:
+    """All of it, in parts; with what it is, where it is a text, a comment or a quoted name."""
+    at = 0
     while found := _PIECE.search(text, at):
-        parts += (text[at : found.start()], found["name"] or " ")
-        at = found.end()
+        end = found.end()
         if found["block"] is not None:
             try:
-                at = block_end(text, found.start())
+                end = block_end(text, found.start())
             except LexicalError:
                 break
-    return "".join((*parts, text[at:]))
+        yield text[at : found.start()], None
+        yield text[found.start() : end], found
+        at = end
+    yield text[at:], None

@@ -124,6 +124,17 @@ def test_parameters_mean_what_they_mean(door: Door, is_prepared: bool) -> None:
     assert len(door.asked(newest, 3)) == 3
 
 
+@pytest.mark.parametrize("where", ["ts < now()", f"ts >= E'{BORDER:%Y-%m-%d}'"])
+def test_texts_may_have_escapes(door: Door, where: str) -> None:
+    """As psycopg writes them where it puts values into the text itself."""
+    plain = where.replace("E'", "'")
+    ((wanted,),) = door.asked(f"select count(*) from reading where {plain}")
+    with psycopg.connect(door.url, autocommit=True, cursor_factory=psycopg.ClientCursor) as line:
+        text = f"select count(*), %s, $$it's$$ from reading where {where}"
+        found = line.execute(text.encode(), ["a\\b'c\n"]).fetchall()
+    assert found == [(wanted, "a\\b'c\n", "it's")] and wanted
+
+
 def test_what_keeps_to_the_database_passes_untouched(door: Door) -> None:
     hot = f"where ts >= '{BORDER:%Y-%m-%d}'"
     # nothing that the guard would take
