@@ -223,6 +223,7 @@ async def _build(job: Job, source: AsyncConnection[Any]) -> None:
     async def compare(target: AsyncConnection[Any]) -> None:
         number = await on_shards.last_number(source, job.shards)
         await on_shards.go_on_from(target, job.shards, number)
+        await on_shards.keep_off(source, target, job.shards)
         original = await on_shards.digest(source, job.shards)
         problem = on_shards.difference(original, await on_shards.digest(target, job.shards))
         if problem:

@@ -69,6 +69,23 @@ async def stop_jobs(there: AsyncConnection[Any], shards: Shards) -> None:
     )
 
 
+async def keep_off(
+    source: AsyncConnection[Any], target: AsyncConnection[Any], shards: Shards
+) -> None:
+    """Switch off the copy's policies that somebody has switched off in the original."""
+    names = [*shards.tables, *shards.rollups]
+    cur = await source.execute(
+        "select array_agg(j.name) from ops.named_shard_jobs(%s) as j where j.is_off", [names]
+    )
+    row = await cur.fetchone()
+    if row is not None and row[0]:
+        await target.execute(
+            "select public.alter_job(j.job_id, scheduled => false)"
+            " from ops.named_shard_jobs(%s) as j where j.name = any (%s)",
+            [names, row[0]],
+        )
+
+
 async def refresh(there: AsyncConnection[Any], shards: Shards) -> None:
     """Do what the group's policies would: readings that came late would count in the copy alone.
 

@@ -162,6 +162,42 @@ def test_a_drained_worker_can_be_taken_in_again(cluster: Cluster) -> None:
     cluster.assert_whole()
 
 
+def test_policies_that_are_switched_off_stay_off(cluster: Cluster) -> None:
+    cluster.does("add-worker", cluster.address(cluster.workers[2]))
+    shard_id = int(cluster.does("rebalance", "--dry-run").split()[1])
+    names = (
+        f"array['telemetry.reading_{shard_id}'] || array(select format('%s.%s', user_view_schema,"
+        f" user_view_name) from _timescaledb_catalog.continuous_agg where user_view_name ~"
+        f" (select string_agg('_' || shardid || '$', '|') from pg_dist_shard as s join"
+        f" pg_dist_partition as p using (logicalrelid) where p.partmethod = 'h' and s.shardminvalue ="
+        f" (select shardminvalue from pg_dist_shard where shardid = {shard_id})))"
+    )
+    policies = f"select name, is_off from ops.named_shard_jobs({names}) order by name"
+    source = next(w for w in cluster.workers if w.port == cluster.groups()[shard_id])
+    before = cluster.on(source, policies)
+    assert len(before) >= 4 and {is_off for _, is_off in before} == {False}, before
+    off = next(name for name, _ in before if "rollup_1h" in name)
+    cluster.on(
+        source,
+        f"select alter_job(job_id, scheduled => false) from ops.named_shard_jobs({names})"
+        f" where name = '{off}'",
+    )
+    wanted = [(name, name == off) for name, _ in before]
+
+    # a move that is undone
+    cluster.on(source, f"select ops.schedule_shard_jobs({names}, false)")
+    assert cluster.jobs_that_stand_still()[source.name] == len(before)
+    cluster.on(source, f"select ops.unfence_shards({names})")
+    assert cluster.on(source, policies) == wanted
+    assert cluster.jobs_that_stand_still()[source.name] == 1
+
+    cluster.does("rebalance")
+    target = next(w for w in cluster.workers if w.port == cluster.groups()[shard_id])
+    assert target != source
+    assert cluster.on(target, policies) == wanted
+    assert sum(cluster.jobs_that_stand_still().values()) == 1
+
+
 def test_alerts_go_on_where_a_group_came_to(cluster: Cluster) -> None:
     cluster.does("add-worker", cluster.address(cluster.workers[2]))
     shard_id = int(cluster.does("rebalance", "--dry-run").split()[1])

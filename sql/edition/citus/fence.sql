@@ -105,19 +105,54 @@ as $$
 $$;
 comment on function ops.shard_jobs(text[]) is 'Policies of hypertables and continuous aggregates.';
 
+-- What an operator has switched off bears no mark, and stays off.
 create or replace function ops.schedule_shard_jobs(p_tables text[], p_is_scheduled boolean)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform public.alter_job(j.job_id, scheduled => p_is_scheduled)
+    perform public.alter_job(
+        j.job_id,
+        scheduled => p_is_scheduled,
+        config => case
+            when p_is_scheduled then c.config - 'is_moving'
+            else c.config || '{"is_moving": true}'
+        end
+    )
     from ops.shard_jobs(p_tables) as j
-    where j.is_scheduled <> p_is_scheduled;
+    join timescaledb_information.jobs as c on c.job_id = j.job_id
+    where j.is_scheduled <> p_is_scheduled
+        and (not p_is_scheduled or c.config ? 'is_moving');
 end;
 $$;
 comment on function ops.schedule_shard_jobs(text[], boolean) is
-    'Stops the policies of shards, or lets them run again; one that is running goes on to its end.';
+    'Stops the policies of shards, or lets those run again that it has stopped; one that is running goes '
+    'on to its end.';
+
+create or replace function ops.named_shard_jobs(p_tables text[])
+returns table (job_id integer, name text, is_off boolean)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select
+        c.job_id,
+        -- the table behind an aggregate has another number on each node
+        format(
+            '%s %s.%s', c.proc_name, coalesce(a.user_view_schema, h.schema_name),
+            coalesce(a.user_view_name, h.table_name)
+        ),
+        not c.scheduled and not c.config ? 'is_moving'
+    from ops.shard_jobs(p_tables) as j
+    join timescaledb_information.jobs as c on c.job_id = j.job_id
+    join _timescaledb_catalog.hypertable as h
+        on h.id = coalesce(c.config ->> 'hypertable_id', c.config ->> 'mat_hypertable_id')::integer
+    left join _timescaledb_catalog.continuous_agg as a on a.mat_hypertable_id = h.id;
+$$;
+comment on function ops.named_shard_jobs(text[]) is
+    'Policies of shards by names that are the same on every node; is_off: somebody has switched it off, '
+    'and not ops.schedule_shard_jobs().';
 
 create or replace function ops.running_shard_jobs(p_tables text[])
 returns bigint
