@@ -112,6 +112,9 @@ class ShareLeft:
     is_flag=True,
     help="Evaluate alerts for the imported time afterwards; raises what would have been raised.",
 )
+@click.option(
+    "--leave-rollups", is_flag=True, help="Don't wait for the rollups; they follow by themselves."
+)
 @click.option("--again", is_flag=True, help="Compare every reading, also of files imported before.")
 @click.option(
     "--connections",
@@ -122,7 +125,7 @@ class ShareLeft:
 )
 def import_(  # noqa: PLR0917
     files: tuple[Path, ...], tenant: str, create_sensors: bool, utc_offset: float | None,
-    is_judging: bool, again: bool, connections: int,
+    is_judging: bool, leave_rollups: bool, again: bool, connections: int,
 ) -> None:  # fmt: skip
     """Load FILES of history into the database, without the API: NERRS CSV, CDMO export, USGS RDB
     (plain or gzip), and Parquet or CSV with the columns sensor, ts, metric, value and perhaps unit.
@@ -142,7 +145,8 @@ def import_(  # noqa: PLR0917
             asyncio.run(run.run(files))
     finally:
         report(run.totals, time.monotonic() - started)
-    asyncio.run(_roll_up(settings, run.totals))
+    if not leave_rollups:
+        asyncio.run(_roll_up(settings, run.totals))
     if is_judging:
         asyncio.run(_judge(settings, run.totals))
 
