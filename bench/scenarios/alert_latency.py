@@ -93,8 +93,8 @@ def cell(w: World, server: Server, level: int, highest: float, options: Options)
     w.empty()
     rate = highest * level / 100 / BATCH
     count = max(20, options.count(PROBES_A_SECOND * options.repeats))
-    # three times as long as the probes should take
-    planned = int(rate * BATCH * (3 * count / PROBES_A_SECOND + 5))
+    # five times as long as the probes should take
+    planned = int(rate * BATCH * (5 * count / PROBES_A_SECOND + 5))
     requests = calm(w, max(BATCH, planned), options)
     with background(server.port, Load(requests, CLIENTS, rate)):
         whole, after_commit = probe(w, server, count)
