@@ -105,8 +105,10 @@ class Relay:
         except (OSError, EOFError, TimeoutError):
             pass  # gone, or never said a word
         except Exception as exc:
-            log.exception("session_broke", error=str(exc))
-            writer.write(failure("something broke on our side", "XX000", severity="FATAL"))
+            # writing to a client that has gone is no OSError of uvloop's
+            if not writer.is_closing():
+                log.exception("session_broke", error=str(exc))
+                writer.write(failure("something broke on our side", "XX000", severity="FATAL"))
         finally:
             await _closed(writer)
 
