@@ -2,7 +2,8 @@
 
 The same login asks the same statement both ways, in turn. One row: of a rollup, which passes unread, and
 of hot readings, which the relay must look at; a sensor's newest, on a connection that stays. A million
-rows: hot readings by psql to nowhere. Archived: a million readings of a day, aggregated.
+rows: hot readings by psql to nowhere. Archived: a million readings of a day, aggregated, on connections
+that stay; what psql's start and login cost is no part of it.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ from jobs import archive
 
 SENSORS = 100
 ROWS = 1_000_000
-ASKED = 100
+ASKED, COLD_ASKED = 100, 5
 COLD_DAYS = 60
 ONE = (
     "select {value} from {view} where sensor_id = 7 and metric_id = 1"
@@ -73,7 +74,9 @@ def measure(options: Options) -> Report:
             found = in_turn(options, partial(psql, by_relay, MANY), partial(psql, direct, MANY))
             keep(report, f"{rows:,} rows", found, "<= 1.5")
             api = w.serve(ARCHIVE_URL=f"file:{folder}").port
-            found = in_turn(options, partial(psql, by_relay, COLD), partial(ask, w, api, COLD))
+            found = in_turn(
+                options, partial(often, by_relay, COLD, COLD_ASKED), partial(ask, w, api, COLD)
+            )
             keep(report, "archived, to the API", found, "<= 1.2")
     return report
 
@@ -147,14 +150,14 @@ def keep(report: Report, name: str, found: dict[str, float], goal: str) -> None:
     report.goals.append(judge(f"{name}, time to that of the limit", found["ratio"], goal))
 
 
-def often(url: str, text: str) -> float:
+def often(url: str, text: str, count: int = ASKED) -> float:
     """Seconds of a statement on a connection that stays."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(text.encode()).fetchall()
         began = time.perf_counter()
-        for _ in range(ASKED):
+        for _ in range(count):
             assert connection.execute(text.encode()).fetchall()
-        return (time.perf_counter() - began) / ASKED
+        return (time.perf_counter() - began) / count
 
 
 def psql(url: str, text: str) -> float:
@@ -166,14 +169,16 @@ def psql(url: str, text: str) -> float:
 
 
 def ask(w: World, port: int, text: str) -> float:
-    """Seconds of the API."""
+    """Seconds of a statement at the API, on a connection that stays."""
     headers = {
         "Authorization": f"Bearer {w.keys['scientist']}",
         "Content-Type": "application/json",
     }
     body = json.dumps({"sql": text}).encode()
-    began = time.perf_counter()
-    line = http.client.HTTPConnection(HOST, port, timeout=60)
-    line.request("POST", "/api/v1/sql", body, headers)
-    assert json.load(line.getresponse())["engine"] == "duckdb"
-    return time.perf_counter() - began
+    with contextlib.closing(http.client.HTTPConnection(HOST, port, timeout=60)) as line:
+        line.connect()
+        began = time.perf_counter()
+        for _ in range(COLD_ASKED):
+            line.request("POST", "/api/v1/sql", body, headers)
+            assert json.load(line.getresponse())["engine"] == "duckdb"
+        return (time.perf_counter() - began) / COLD_ASKED
