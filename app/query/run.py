@@ -21,9 +21,9 @@ from sqlglot import exp
 from app.db.pool import Connection
 from app.db.queries import queries
 from app.errors import QueryRefused, Unavailable
-from app.query.answer import Answer, Basket, Scanned, Sink, cell
-from app.query.border import is_cold, reach
-from app.query.cold import Main, Plan, answer, prepare
+from app.query.answer import Answer, Basket, Column, Scanned, Sink, cell
+from app.query.border import Reach, is_cold, reach
+from app.query.cold import Main, Plan, Span, answer, prepare
 from app.query.cost import Cost
 from app.query.duckdb_functions import Untranslatable
 from app.query.engine import Cold
@@ -88,21 +88,18 @@ async def run(
     cold: Cold | None = None
     async with _in_words(main, settings):
         async with connection.transaction():
-            scope = await begin(connection, question.tenant_id, permit, settings)
-            text, scan = await _weighed(connection, tree, question, scope, settings)
-            bound = bind(tree, question.parameters)
-            found = await reach(connection, needs(bound), scope, main)
-            is_archived = found.is_cold
+            asked = await _asked(
+                connection, tree, question, permit=permit, main=main, settings=settings
+            )
+            scan, within = asked.cost, asked.reach.within
+            is_archived = asked.reach.is_cold
             if not is_archived:
                 basket = Basket.of(question.limit, settings)
-                columns = await fetch(connection, text, question.parameters, basket)
+                columns = await fetch(connection, asked.text, question.parameters, basket)
                 # what was archived meanwhile may be missing in it
-                is_archived = await is_cold(main, found.within)
-            if found.within is not None and is_archived:
-                columns = await describe(connection, text, question.parameters)
-                plan = await prepare(
-                    connection, bound, columns, scope=scope, within=found.within, settings=settings
-                )
+                is_archived = await is_cold(main, within)
+            if within is not None and is_archived:
+                plan, columns = await _planned(connection, asked, question, within, settings)
                 scan = plan.scan
         if plan is not None:
             basket = Basket.of(question.limit, settings)
@@ -134,18 +131,11 @@ async def stream(
     tree = await asyncio.to_thread(check, question.sql, len(question.parameters))
     async with _in_words(main, settings):
         async with connection.transaction():
-            scope = await begin(connection, question.tenant_id, permit, settings)
-            text, _ = await _weighed(connection, tree, question, scope, settings)
-            bound = bind(tree, question.parameters)
-            found = await reach(connection, needs(bound), scope, main)
-            plan = await prepare(
-                connection,
-                bound,
-                await describe(connection, text, question.parameters),
-                scope=scope,
-                within=found.within or (None, None),
-                settings=settings,
+            asked = await _asked(
+                connection, tree, question, permit=permit, main=main, settings=settings
             )
+            within = asked.reach.within or (None, None)
+            plan, _ = await _planned(connection, asked, question, within, settings)
         await _cold(
             connection, plan, sink, permit=permit, main=main, settings=settings, began=began
         )
@@ -160,12 +150,45 @@ async def begin(
     return await _scope(connection, tenant_id)
 
 
-async def _weighed(
-    connection: Connection, tree: exp.Query, question: Question, scope: Scope, settings: Settings
-) -> tuple[str, Cost]:
-    """The text that is executed, and its cost. Raises QueryTooCostly."""
+class _Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A question that may be asked."""
+
+    scope: Scope
+    text: str
+    """What PostgreSQL executes."""
+    cost: Cost
+    bound: exp.Query
+    """With the parameters in it."""
+    reach: Reach
+
+
+async def _asked(
+    connection: Connection,
+    tree: exp.Query,
+    question: Question,
+    *,
+    permit: str,
+    main: Main,
+    settings: Settings,
+) -> _Asked:
+    """Begin the transaction, weigh the query, find how far back it reaches. Raises QueryTooCostly."""
+    scope = await begin(connection, question.tenant_id, permit, settings)
     text = await asyncio.to_thread(lambda: render(rewrite(tree, scope)))
-    return text, await weigh(connection, [text], question.parameters, settings)
+    cost = await weigh(connection, [text], question.parameters, settings)
+    bound = bind(tree, question.parameters)
+    found = await reach(connection, needs(bound), scope, main)
+    return _Asked(scope=scope, text=text, cost=cost, bound=bound, reach=found)
+
+
+async def _planned(
+    connection: Connection, asked: _Asked, question: Question, within: Span, settings: Settings
+) -> tuple[Plan, list[Column]]:
+    """How DuckDB answers over hot and cold, and the columns as PostgreSQL names them."""
+    columns = await describe(connection, asked.text, question.parameters)
+    plan = await prepare(
+        connection, asked.bound, columns, scope=asked.scope, within=within, settings=settings
+    )
+    return plan, columns
 
 
 async def _cold(

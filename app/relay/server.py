@@ -99,16 +99,17 @@ class Relay:
                 raise Refused("sorry, too many clients already", "53300")
             await self._served(reader, writer)
         except Refused as exc:
-            writer.write(exc.told)
+            _last_word(writer, exc.told)
         except (TooLong, Malformed) as exc:
-            writer.write(failure(str(exc), "08P01", severity="FATAL"))
+            _last_word(writer, failure(str(exc), "08P01", severity="FATAL"))
         except (OSError, EOFError, TimeoutError):
             pass  # gone, or never said a word
         except Exception as exc:
             # writing to a client that has gone is no OSError of uvloop's
             if not writer.is_closing():
                 log.exception("session_broke", error=str(exc))
-                writer.write(failure("something broke on our side", "XX000", severity="FATAL"))
+                told = failure("something broke on our side", "XX000", severity="FATAL")
+                _last_word(writer, told)
         finally:
             await _closed(writer)
 
@@ -204,6 +205,12 @@ async def _both(reader: Reader, line: Line, teller: Teller) -> None:
     for end in ends:
         if isinstance(end, Exception):
             raise end
+
+
+def _last_word(writer: asyncio.StreamWriter, told: bytes) -> None:
+    """To a client that may have gone meanwhile."""
+    if not writer.is_closing():
+        writer.write(told)
 
 
 async def _closed(writer: asyncio.StreamWriter) -> None:

@@ -145,7 +145,9 @@ def asked(engine: Engine, text: str) -> str:
 
 def test_attacks_through_the_api_where_the_archive_answers(fort: Fort) -> None:
     before = fort.state()
-    everything = fort.ask("select count(*) from reading").json()
+    answer = fort.ask("select count(*) from reading")
+    assert answer.status_code == 200, answer.text
+    everything = answer.json()
     assert (everything["engine"], everything["rows"]) == ("duckdb", [[600 + 96]])
     for text in fort.attacks:
         answer = fort.ask(text, limit=100)
