@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 from app.db.queries import queries
 from app.demo.expected import Episode
 from app.demo.watcher import Cause, micros
+from app.query.run import sql_hot_from
 from app.replay.series import Series
 
 SQL = queries("demo")
@@ -69,11 +70,12 @@ async def compare_alerts(
 
 
 async def compare_rollups(connection: AsyncConnection) -> dict[str, Rollup]:
-    """All rollups of the database, bucket by bucket."""
+    """All rollups of the database, bucket by bucket, from where on no raw reading is archived."""
+    since = await sql_hot_from(connection)
     result = {}
     for name, width in WIDTHS.items():
         cursor = await connection.execute(
-            SQL["demo_rollup_differences"], {"rollup": name, "width": width}
+            SQL["demo_rollup_differences"], {"rollup": name, "width": width, "since": since}
         )
         row = await cursor.fetchone()
         assert row is not None

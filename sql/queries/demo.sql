@@ -66,6 +66,7 @@ with raw as (
         count(*) filter (where r.quality = 3) as n_suspect,
         count(*) filter (where r.quality = 4) as n_fail
     from telemetry.reading as r
+    where %(since)s::timestamptz is null or r.ts >= %(since)s::timestamptz
     group by r.sensor_id, r.metric_id, time_bucket(%(width)s::interval, r.ts)
 )
 select
@@ -85,4 +86,5 @@ full join (
     select '1h', h.* from analytics.reading_1h as h where %(rollup)s = '1h'
     union all
     select '1d', d.* from analytics.reading_1d as d where %(rollup)s = '1d'
-) as r using (sensor_id, metric_id, bucket);
+) as r using (sensor_id, metric_id, bucket)
+where %(since)s::timestamptz is null or bucket >= %(since)s::timestamptz;
