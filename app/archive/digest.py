@@ -8,7 +8,7 @@ order, and any other bit gives another sum. Sums of values may differ by the ord
 import math
 import threading
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +16,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from app.epoch import moment_of
 
 BLOCK_ROWS = 16_384
 """What is hashed at a time: it stays in the processor's cache."""
@@ -27,7 +29,6 @@ _TIME = np.uint64(0xC2B2AE3D27D4EB4F)
 _TAG = np.uint64(0x165667B19E3779F9)
 _LAST = np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(32)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 
 Ints = NDArray[np.int64]
@@ -207,4 +208,4 @@ def _is_near(a: float, b: float, size: float) -> bool:
 
 def _moment(us: int) -> datetime:
     # what a damaged file has for a time may be no date at all
-    return _EPOCH + timedelta(microseconds=min(max(us, _TIMES[0]), _TIMES[1]))
+    return moment_of(min(max(us, _TIMES[0]), _TIMES[1]))

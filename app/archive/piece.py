@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from app.archive.digest import Floats, Ints, Shorts
+from app.db.array import POSTGRES_EPOCH
 
 Sent = Sequence[tuple[Any, ...]]
 
 SHORT = 2**16
-EPOCH_2000_US = 946_684_800_000_000
 NEAR = 1e-9
 """Sums may differ by the order in which they were added up, by this share of the values' sizes."""
 
@@ -92,7 +92,7 @@ def of_pages(sent: Sent) -> Pieces:
 
 
 def _times(blobs: Sequence[bytes]) -> Ints:
-    return np.frombuffer(b"".join(blobs), ">i8").astype(np.int64) + EPOCH_2000_US
+    return np.frombuffer(b"".join(blobs), ">i8").astype(np.int64) + POSTGRES_EPOCH
 
 
 def _values(blobs: Sequence[bytes]) -> Floats:

@@ -19,6 +19,7 @@ from app.archive.lake import TABLE, Lake, LakeError
 from app.archive.place import Place
 from app.db.pool import Connection
 from app.db.reads import Reads
+from app.epoch import moment_of
 from app.errors import CommandError, Unavailable
 from app.read.series import Key, RawRow, Selection, readings_raw
 from app.settings import Settings
@@ -233,8 +234,7 @@ async def _cold_page(
             assert isinstance(us, int)
             assert isinstance(value, float)
             assert isinstance(quality, int)
-            ts = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
-            found.append((sensor_id, metric_id, ts, value, quality))
+            found.append((sensor_id, metric_id, moment_of(us), value, quality))
     return found
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -19,6 +18,7 @@ from rich.progress import (
 from app.backfill.load import Totals, judge
 from app.backfill.run import Display, Import, Options
 from app.db.cli import command_connection
+from app.epoch import moment_of
 from app.errors import CommandError
 from app.settings import Settings
 from jobs.rollup import bring_up_to_date
@@ -160,7 +160,7 @@ async def _roll_up(settings: Settings, totals: Totals) -> None:
         with ShareLeft() as share:
             async with command_connection(settings, settings.direct_database_url) as connection:
                 await bring_up_to_date(
-                    connection, first=moment(totals.first_us), last=moment(totals.last_us),
+                    connection, first=moment_of(totals.first_us), last=moment_of(totals.last_us),
                     tell=share.left,
                 )  # fmt: skip
     except CommandError as exc:
@@ -171,11 +171,6 @@ async def _roll_up(settings: Settings, totals: Totals) -> None:
         )
     else:
         click.echo(f"rollups refreshed in {time.monotonic() - started:.1f} s")
-
-
-def moment(us: int) -> datetime:
-    """Microseconds since 1970 as a time."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
 
 
 async def _judge(settings: Settings, totals: Totals) -> None:

@@ -8,7 +8,8 @@ from psycopg import AsyncConnection
 
 from app.db.queries import queries
 from app.demo.expected import Episode
-from app.demo.watcher import Cause, micros
+from app.demo.watcher import Cause
+from app.epoch import micros
 from app.query.run import sql_hot_from
 from app.replay.series import Series
 

@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 from websockets.asyncio.client import connect
 
+from app.epoch import micros
 from app.errors import CommandError
 
 Cause = tuple[str, str, str, str, int]
@@ -28,11 +29,6 @@ class Event(msgspec.Struct, frozen=True):
 
     kind: str
     alert: Alert | None = None
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970."""
-    return round(moment.timestamp() * 1_000_000)
 
 
 class Watcher:

@@ -5,15 +5,15 @@ refused with what to send instead. Columns of the usual form (…Z) are parsed a
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.epoch import micros
 from app.errors import BadRequest
 
 PRECISIONS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # epoch seconds beyond the year 2286 are surely a finer unit
 LARGEST_SECONDS = 1e10
 
@@ -118,10 +118,9 @@ def _parse_one(value: object, precision: str, unit: float) -> int:
         if len(value) < 11 or moment.tzinfo is None:
             raise ValueError(f"{value[:40]!r} has no UTC offset; end it with Z or ±hh:mm")
         try:
-            delta = moment - EPOCH
+            return micros(moment)
         except OverflowError:
             raise ValueError(f"{value[:40]!r} is out of range") from None
-        return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
     if isinstance(value, int | float) and not isinstance(value, bool):
         if not abs(value) < LARGEST_SECONDS * 1e6 / unit:  # also true of nan; compares any int
             hint = "; add ?precision=ms" if precision == "s" and abs(value) < 1e14 else ""

@@ -16,6 +16,7 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.params import QueryParameter
 from psycopg import AsyncConnection
 
+from app.epoch import micros, moment_of
 from app.errors import BadRequest, NotFound
 from app.identity.permission import Principal
 from app.ingest.times import parse_times
@@ -115,7 +116,7 @@ def moment(name: str, text: str) -> datetime:
     if reasons:
         raise BadRequest(f"{name}: {reasons[0].partition('; add ?precision')[0]}.")
     try:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(times[0]))
+        return moment_of(int(times[0]))
     except OverflowError:
         raise BadRequest(f"{name}: {text[:40]!r} is out of range.") from None
 
@@ -134,7 +135,7 @@ def span(start: str | None, end: str | None, *, default: timedelta) -> tuple[dat
 
 def pack(kind: str, *key: int | str | datetime) -> str:
     """A cursor: opaque to clients, the last key of the page to us."""
-    parts = [_micros(part) if isinstance(part, datetime) else part for part in key]
+    parts = [micros(part) if isinstance(part, datetime) else part for part in key]
     text = base64.urlsafe_b64encode(msgspec.json.encode([kind, *parts]))
     return text.rstrip(b"=").decode()
 
@@ -155,17 +156,12 @@ def unpack(kind: str, cursor: str, *types: type) -> list[Any]:
 
 def _part(value: int | str, wanted: type) -> Any:
     if wanted is datetime:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(value))
+        return moment_of(int(value))
     if not isinstance(value, wanted) or (isinstance(value, int) and abs(value) >= 2**63):
         raise ValueError("wrong type")
     if isinstance(value, str) and "\0" in value:
         raise ValueError("no text column holds that")
     return value
-
-
-def _micros(value: datetime) -> int:
-    delta = value - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
 async def tenant_scope(

@@ -18,6 +18,7 @@ from litestar.response import Stream
 
 from app.archive.read import readings_anywhere
 from app.db.pool import Connection
+from app.epoch import EPOCH
 from app.errors import BadRequest
 from app.read.away import naming_sensors
 from app.read.format import (
@@ -66,7 +67,6 @@ PAGE_ROWS = 5_000
 POINTS = 2_000
 """What one series should not exceed when the resolution is chosen for the client."""
 GRID_CELLS = 1_000_000
-EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 Resolution = Annotated[
     Literal["auto", "raw", "1m", "1h", "1d"],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from app.epoch import micros
 from app.errors import CommandError
 from app.replay import send
 from app.replay.feed import Batch
@@ -15,7 +16,6 @@ from app.replay.progress import Display
 from app.replay.readers import read_files
 from app.replay.send import Totals
 from app.replay.series import SECOND, Series, align, clone, count, cut, last_days, shift_to
-from app.replay.source import micros
 from app.settings import Settings
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+from app.epoch import micros
 from app.errors import CommandError
 from app.replay.series import Series
-from app.replay.source import Collector, fault, micros, number
+from app.replay.source import Collector, fault, number
 
 # column in lower case -> (metric, unit)
 VARIABLES = {

@@ -7,7 +7,6 @@ file is never read in part: it is either understood as a whole or refused.
 import gzip
 import math
 import zlib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ import numpy as np
 from app.errors import CommandError
 from app.replay.series import Series
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EMPTY = frozenset({"", "na", "nan"})
 """Cells that say there is no value."""
 SHOWN = 40
@@ -53,12 +51,6 @@ def number(text: str, path: Path, line: int, column: str) -> float | None:
     if not math.isfinite(value):
         raise fault(path, line, text, f"a number in column {column}")
     return value
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970; exact, unlike datetime.timestamp()."""
-    since = moment - EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 class Collector:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import msgspec
 
+from app.epoch import micros
 from app.errors import CommandError
 from app.replay.series import Series
-from app.replay.source import Collector, fault, micros, number
+from app.replay.source import Collector, fault, number
 
 # parameter code -> (metric, unit)
 PARAMETERS = {

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from app.epoch import micros
 from app.errors import CommandError
 from app.paths import ROOT
 from app.replay.readers import read_file, read_files
 from app.replay.series import Series, count
-from app.replay.source import micros
 
 DATASETS = ROOT / "bench" / "datasets"
 NERRS = "datetime_utc,temp,f_temp,spcond,f_spcond,cdepth,f_cdepth\n"
