@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, scalar_row
 
+from app.alert.alert import Alert
 from app.db.pool import Connection
 from app.db.queries import queries
 from app.errors import BadRequest, NotFound
@@ -41,38 +42,6 @@ SEVERITIES = ("warning", "critical")
 LARGEST_ID = 2**63 - 1
 NOTE_LENGTH = 4_000
 MAX_BODY_BYTES = 65_536
-
-
-class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """One alert: a stretch of readings beyond a limit, and what people did about it."""
-
-    alert_id: int
-    tenant: str
-    sensor: str
-    site: str | None
-    region: str | None
-    metric: str
-    unit: str
-    """Unit of limit and peak."""
-    severity: str
-    side: str
-    """high: above the limit; low: below."""
-    state: str
-    """pending (too short yet), open, acknowledged, investigating, resolved."""
-    limit: float
-    peak: float
-    opened_at: datetime
-    """Time of the first violating reading."""
-    last_at: datetime
-    """Time of the last violating reading."""
-    resolved_at: datetime | None
-    readings: int
-    """Number of violating readings."""
-    acknowledged_at: datetime | None
-    acknowledged_by: str | None
-    resolved_by: str | None
-    """Null where a reading, not a person, resolved it."""
-    note: str | None
 
 
 class AlertsPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import msgspec
 from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import class_row, scalar_row
 
+from app.alert.alert import Alert
 from app.db.away import node_away
 from app.db.queries import queries
 
@@ -26,32 +27,7 @@ class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-class AlertNow(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert as it is now."""
-
-    alert_id: int
-    tenant: str
-    sensor: str
-    site: str | None
-    region: str | None
-    metric: str
-    unit: str
-    severity: str
-    side: str
-    state: str
-    limit: float
-    peak: float
-    opened_at: datetime
-    last_at: datetime
-    resolved_at: datetime | None
-    readings: int
-    acknowledged_at: datetime | None
-    acknowledged_by: str | None
-    resolved_by: str | None
-    note: str | None
-
-
-class OutboxEvent(AlertNow, frozen=True, kw_only=True):
+class OutboxEvent(Alert, frozen=True, kw_only=True):
     """One row of the outbox with the alert as it is now."""
 
     outbox_id: int
@@ -62,7 +38,7 @@ class OutboxEvent(AlertNow, frozen=True, kw_only=True):
     created_at: datetime
 
 
-ABOUT_THE_ALERT = AlertNow.__struct_fields__
+ABOUT_THE_ALERT = Alert.__struct_fields__
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,9 +69,9 @@ async def outbox_page(
 
 async def outbox_alerts(
     connection: AsyncConnection, *, sensor_ids: list[int], episode_ids: list[int]
-) -> list[AlertNow]:
+) -> list[Alert]:
     """These alerts of these sensors; of a distributed server only their shards are asked."""
-    async with connection.cursor(row_factory=class_row(AlertNow)) as cursor:
+    async with connection.cursor(row_factory=class_row(Alert)) as cursor:
         args = {"sensor_ids": sensor_ids, "episode_ids": episode_ids}
         await cursor.execute(SQL["outbox_alerts"], args, prepare=False)
         return await cursor.fetchall()
@@ -131,7 +107,7 @@ async def read_events(
     rows = await outbox_page(connection, after=after, gaps=gaps, tenant_id=tenant_id, count=count)
     sensor_ids = list(dict.fromkeys(row.sensor_id for row in rows))
     unread: set[int] = set()
-    alerts: dict[int, AlertNow] = {}
+    alerts: dict[int, Alert] = {}
     if rows:
         try:
             alerts = await _alerts(connection, rows, sensor_ids)
@@ -155,7 +131,7 @@ async def read_events(
 
 async def _alerts(
     connection: AsyncConnection, rows: list[OutboxRow], sensor_ids: list[int]
-) -> dict[int, AlertNow]:
+) -> dict[int, Alert]:
     wanted = set(sensor_ids)
     found = await outbox_alerts(
         connection,
@@ -165,7 +141,7 @@ async def _alerts(
     return {alert.alert_id: alert for alert in found}
 
 
-def _event(row: OutboxRow, alert: AlertNow) -> OutboxEvent:
+def _event(row: OutboxRow, alert: Alert) -> OutboxEvent:
     return OutboxEvent(
         outbox_id=row.outbox_id,
         kind=row.kind,
