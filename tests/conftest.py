@@ -5,6 +5,7 @@ pytest_plugins = [
     "fix_archive",
     "fix_cluster",
     "fix_pooler",
+    "fix_redis",
     "fix_replica",
     "fix_repository",
     "fix_s3",

@@ -11,13 +11,14 @@ from typing import Any
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, License, SecurityScheme, Tag
 
-from app.docs.ingest import BODIES
+from app.docs import ingest, sql
 from app.identity.permission import ROLES, ROUTES, Permission
 
 SPEC = "openapi.json"
 SCHEME = "key"
 PROBLEM = "application/problem+json"
 METHODS = ("get", "put", "post", "delete")
+BODIES = ingest.BODIES | sql.BODIES
 
 DESCRIPTION = """\
 Water-quality telemetry: readings in, alerts out.

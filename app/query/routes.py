@@ -25,7 +25,7 @@ MOST_PARAMETERS = 100
 
 
 class SqlBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body; app/docs/ingest.py describes it."""
+    """The body; app/docs/sql.py describes it."""
 
     sql: str
     params: list[Parameter] = []
