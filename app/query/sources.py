@@ -2,7 +2,8 @@
 
 A condition is taken where leaving out the rows it fails can't change the answer: a conjunct of WHERE, or
 of the ON of an inner join, over one view alone. Where an outer join may fill that view with nulls, only
-comparisons are taken, which no null passes. What is not understood is not taken.
+comparisons are taken, which no null passes. What is not understood is not taken. The statement must have
+been planned by PostgreSQL before, which refuses a bare name that two parts have.
 """
 
 from collections.abc import Iterator
@@ -120,17 +121,13 @@ def is_about(node: exp.Expr, mine: Source, parts: list[Source]) -> bool:
 
 
 def belongs(column: exp.Column, mine: Source, parts: list[Source]) -> bool:
+    """Whether it is this source's; PostgreSQL has found the statement's names to be unambiguous."""
     name = column.name
     if mine.columns is None or name not in mine.columns:
         return False
     if column.table:
         return column.table == mine.alias
-    if any(_merges(source, name) for source in parts):
-        return False
-    return all(
-        source is mine or (source.columns is not None and name not in source.columns)
-        for source in parts
-    )
+    return not any(_merges(source, name) for source in parts)
 
 
 def _merges(source: Source, name: str) -> bool:

@@ -95,6 +95,32 @@ def test_what_stays_hot_stays_in_the_database(world: ColdWorld, where: str, engi
 
 
 @pytest.mark.parametrize(
+    ("beside", "engine"),
+    [
+        ("join sensor as s on s.sensor_id = r.sensor_id where ts > '{border}'", "postgresql"),
+        ("join w using (sensor_id) where ts > '{border}'", "postgresql"),
+        (
+            "join (select sensor_id from w) as x using (sensor_id) where ts > '{border}'",
+            "postgresql",
+        ),
+        ("join (select ts from latest) as x using (ts) where ts > '{border}'", "duckdb"),
+        ("natural join w where ts > '{border}'", "duckdb"),
+        ("left join w using (sensor_id) where value > 0", "duckdb"),
+    ],
+)
+def test_a_bare_name_beside_another_source(world: ColdWorld, beside: str, engine: str) -> None:
+    text = f"with w as (select sensor_id from sensor) select count(*) from reading as r {beside}"
+    answer = world.found(text.replace("{border}", BORDER.isoformat()))
+    assert answer["engine"] == engine
+
+
+def test_a_bare_name_of_two_sources_is_refused(world: ColdWorld) -> None:
+    text = "with w as (select ts from latest) select count(*) from reading, w where ts > now()"
+    answer = world.ask(text)
+    assert answer.status_code == 422 and "ambiguous" in answer.json()["detail"], answer.text
+
+
+@pytest.mark.parametrize(
     ("text", "engine"),
     [
         ("select * from reading order by ts desc limit 10", "postgresql"),
