@@ -12,6 +12,7 @@ from app.alert.routes import ROUTES as ALERT_ROUTES
 from app.archive.routes import ROUTES as ARCHIVE_ROUTES
 from app.docs.routes import ROUTES as DOCS_ROUTES
 from app.docs.routes import openapi_config
+from app.express import Express
 from app.identity.middleware import KeyMiddleware, needed
 from app.ingest.influx import ROUTES as INFLUX_ROUTES
 from app.ingest.routes import ROUTES as INGEST_ROUTES
@@ -37,6 +38,9 @@ HANDLERS: list[ControllerRouterHandler] = [
     *DOCS_ROUTES,
 ]
 
+EXPRESS = ("/api/v1/readings", "/api/v2/write", "/api/sensors/data")
+"""What comes by the thousands."""
+
 
 def create_app(settings: Settings | None = None) -> Litestar:
     """Build the application; without settings they come from the environment."""
@@ -54,7 +58,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
         finally:
             await services.stop()
 
-    app = Litestar(
+    app = Express(
+        express=EXPRESS,
         route_handlers=HANDLERS,
         middleware=[Stopwatch(), SocketProblems(), KeyMiddleware()],
         before_send=[count_response],

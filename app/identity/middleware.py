@@ -32,16 +32,21 @@ class KeyMiddleware(ASGIMiddleware):
         is_open = method == "OPTIONS"
         permission = Permission.PUBLIC if is_open else needed(str(method), template)
         if permission is not Permission.PUBLIC:
-            key = _bearer(scope) or (_query_token(scope) if template in LIVE else None)
-            if key is None:
-                raise Unauthorized(
-                    "Send the key as `Authorization: Bearer hw_…`.",
-                    headers={"WWW-Authenticate": "Bearer"},
-                )
-            principal = await scope["app"].state.services.keys.principal(key)
-            demand(principal, permission)
-            scope["user"] = principal
+            await authorise(scope, permission)
         await next_app(scope, receive, send)
+
+
+async def authorise(scope: Scope, permission: Permission) -> None:
+    """Put the Principal into `scope["user"]`. Raises Unauthorized, Forbidden."""
+    key = _bearer(scope) or (_query_token(scope) if scope["path_template"] in LIVE else None)
+    if key is None:
+        raise Unauthorized(
+            "Send the key as `Authorization: Bearer hw_…`.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    principal = await scope["app"].state.services.keys.principal(key)
+    demand(principal, permission)
+    scope["user"] = principal
 
 
 def _bearer(scope: Scope) -> str | None:
