@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -119,3 +120,22 @@ class Writer(threading.Thread):
             self.ledger += [(sensor, ts) for sensor in sensors]
             self.when.append((time.monotonic(), key))
             self._numbers[key] += 1
+
+
+@contextmanager
+def writing(cluster: Cluster) -> Iterator[tuple[Writer, Writer]]:
+    """On both roads, with the ledgers compared at the end."""
+    made = (
+        Writer(cluster, road="coordinator", metric_id=2, hours_ago=30),
+        Writer(cluster, road="direct", metric_id=3, hours_ago=2),
+    )
+    for writer in made:
+        writer.start()
+    try:
+        yield made
+        time.sleep(0.5)
+    finally:
+        for writer in made:
+            writer.end()
+    for writer in made:
+        writer.assert_kept()

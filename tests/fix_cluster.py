@@ -218,6 +218,13 @@ class Cluster(Database):
         assert self.execute("select * from pg_dist_cleanup") == []
         assert set(self.jobs_that_stand_still().values()) == {0}
 
+    def assert_as_before(self, cold: list[tuple[object, ...]]) -> None:
+        """Whole, without remains, and with every rollup."""
+        self.refresh()
+        assert self.cold() == cold
+        assert self.wrong_rollups() == {"1m": 0, "1h": 0, "1d": 0}
+        self.assert_whole()
+
     def refresh(self) -> None:
         """Bring the rollups up to date, after whoever is at it."""
 

@@ -31,7 +31,7 @@ from app.cluster.shards import Shards, moved_to, shards_of
 from app.errors import CommandError
 from app.migrate import nodes
 from app.migrate.engine import connect
-from app.migrate.nodes import OPTIONS, Due, on_node, shard_files
+from app.migrate.nodes import OPTIONS, Due, shard_files
 from app.migrate.places import Group, Node
 
 MOVE_KEY = 0x73686172_646D6F76  # "shardmov"; whoever may switch a group holds it
@@ -92,7 +92,7 @@ async def settle(cluster: Cluster) -> None:
         await carry_out(cluster, move)
     places = await cluster.places()
     for node in places.workers:
-        async with on_node(cluster.url, node) as there:
+        async with cluster.on(node) as there:
             cur = await there.execute("select * from ops.fenced_shards()")
             fenced = {row[0] for row in await cur.fetchall()}
             for group in places.groups:
@@ -164,8 +164,8 @@ async def _has_switched(job: Job) -> bool:
 async def _transfer(job: Job) -> None:
     cluster, shards = job.cluster, job.shards
     async with (
-        on_node(cluster.url, job.source) as source,
-        on_node(cluster.url, job.target) as target,
+        cluster.on(job.source) as source,
+        cluster.on(job.target) as target,
     ):
         await on_shards.drop(target, shards)  # of an attempt that died
         await on_shards.stop_jobs(source, shards)
@@ -259,9 +259,9 @@ async def _after_failure(job: Job, exc: BaseException) -> None:
 async def _undo(job: Job, why: str) -> None:
     """The original stays what it was: first let its writers in, then remove the copy."""
     await job.note("undoing", why)
-    async with on_node(job.cluster.url, job.source) as there:
+    async with job.cluster.on(job.source) as there:
         await on_shards.unfence(there, job.shards)
-    async with on_node(job.cluster.url, job.target) as there:
+    async with job.cluster.on(job.target) as there:
         await on_shards.drop(there, job.shards)
     await job.cluster.run("leftovers_drop")
     await job.note("undone")
@@ -275,7 +275,7 @@ async def _finish(job: Job) -> None:
         if not readers:
             break
         await asyncio.sleep(0.1)
-    async with on_node(job.cluster.url, job.source) as there:
+    async with job.cluster.on(job.source) as there:
         await on_shards.drop(there, job.shards)
     await job.cluster.run("leftovers_drop")
     await job.note("done")

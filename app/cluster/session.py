@@ -1,7 +1,10 @@
 """A command's hold of the cluster: connected to the coordinator, alone, with the files of this release.
 
-The lock is the migrator's, so that nobody changes shards while another moves them. A database that
-is not distributed, or behind the files, is refused with the remedy.
+The lock is the migrator's, so that nobody changes shards while another moves them. It is a lease
+(app/migrate/lease.py): a command that stands still loses it, and another goes on. What the first
+still does when it wakes can't meet that: it takes the lock of each node, too, on which it works, asks
+after that whether it still holds the cluster, and does everything in the session that has the lock.
+A database that is not distributed, or behind the files, is refused with the remedy.
 """
 
 import asyncio
@@ -11,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
@@ -18,14 +22,20 @@ from app.archive.book import LOCK as ARCHIVER
 from app.db.queries import queries
 from app.errors import CommandError
 from app.migrate import ledger as book
-from app.migrate.engine import alone, applicable, connect
-from app.migrate.nodes import OPTIONS, Report
+from app.migrate.engine import LOCK_KEY, alone, applicable, connect
+from app.migrate.lease import LEASE_SECONDS
+from app.migrate.nodes import OPTIONS, Report, on_node
 from app.migrate.places import Node, Places, read_places
 from app.migrate.plan import make_plan
 from app.migrate.source import File, read_migrations, read_sql
 from app.paths import MIGRATIONS, SQL
 
 LOCK_WAIT_SECONDS = 300.0
+NODE_WAIT_SECONDS = 6 * LEASE_SECONDS
+LOST = (
+    f"the hold of the cluster was lost: this command stood still for more than {LEASE_SECONDS} s, or the"
+    " coordinator was away; `headwater cluster rebalance` goes on from here: {}"
+)
 STATEMENTS = queries("cluster")
 
 
@@ -67,6 +77,21 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
             await cur.execute(STATEMENTS["nodes_all"])
             return await cur.fetchall()
 
+    @asynccontextmanager
+    async def on(self, node: Node) -> AsyncIterator[AsyncConnection[Any]]:
+        """A session that may change a node, the only one at a time. Raises CommandError."""
+        async with on_node(self.url, node) as there:
+            try:
+                await there.execute(f"set lock_timeout = '{NODE_WAIT_SECONDS}s'")
+                await there.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
+            except psycopg.errors.LockNotAvailable:
+                raise CommandError(
+                    f"another command is still at work on {node}; run this again later"
+                ) from None
+            await there.execute("reset lock_timeout")
+            await self.conn.execute("select")  # fails where the lease has ended
+            yield there
+
     async def run(self, name: str, **values: object) -> list[tuple[Any, ...]]:
         """A named statement on the coordinator."""
         return await ask(self.conn, name, **values)
@@ -104,7 +129,12 @@ async def hold(
             raise BehindError("the database is not up to date: run `headwater migrate`")
         if moves:
             await _keep_archiver_out(conn, lock_wait, report)
-        yield Cluster(url=url, conn=conn, files=applicable(sql, plan), report=report)
+        try:
+            yield Cluster(url=url, conn=conn, files=applicable(sql, plan), report=report)
+        except (CommandError, psycopg.Error) as exc:
+            if conn.closed and not is_reader:
+                raise CommandError(LOST.format(" ".join(str(exc).split()))) from exc
+            raise
 
 
 async def _keep_archiver_out(conn: AsyncConnection[Any], wait: float, report: Report) -> None:

@@ -16,7 +16,7 @@ from app.errors import CommandError
 from app.local.doctor import Offer, read_offer
 from app.migrate import nodes
 from app.migrate.engine import connect
-from app.migrate.nodes import SCHEMAS, Report, on_node
+from app.migrate.nodes import SCHEMAS, Report
 from app.migrate.places import Node, is_spread
 
 NEW = -1
@@ -31,15 +31,15 @@ async def add(cluster: Cluster, *, host: str, port: int) -> None:
     known = _find(await cluster.members(), host, port)
     if known is not None and known.number == 0:
         raise CommandError(f"{node} is the coordinator: name another server")
-    async with on_node(cluster.url, node) as there:
+    async with cluster.on(node) as there:
         await _check(cluster, there, node)
         if known is None:
             await _make_free(cluster, there, node)
     if known is None:
-        async with on_node(cluster.url, node) as there:
+        async with cluster.on(node) as there:
             await _make_extensions(there, node)
     # what is known of an extension once it is there
-    async with on_node(cluster.url, node) as there:
+    async with cluster.on(node) as there:
         await _check(cluster, there, node)
     await nodes.prepare(cluster.conn, cluster.url, node)
     await cluster.run("node_add", host=host, port=port)

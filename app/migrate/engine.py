@@ -20,6 +20,7 @@ from psycopg import AsyncConnection
 from app.errors import CommandError
 from app.migrate import ledger as book
 from app.migrate import nodes
+from app.migrate.lease import address, alive
 from app.migrate.places import is_spread, read_places
 from app.migrate.plan import Plan, Row, make_plan
 from app.migrate.run import NOTICE_DEATH, RETRY_PAUSES, Done, Report, Run, one_line
@@ -155,7 +156,7 @@ async def connect(url: str, **options: str) -> AsyncIterator[AsyncConnection[Any
     """A session on the coordinator or the only server; failures become a CommandError."""
     try:
         conn = await AsyncConnection.connect(
-            url,
+            address(url),
             autocommit=True,
             prepare_threshold=None,
             application_name="headwater migrate",
@@ -165,7 +166,7 @@ async def connect(url: str, **options: str) -> AsyncIterator[AsyncConnection[Any
         raise CommandError(f"can't connect to the database: {one_line(str(exc))}") from None
     except psycopg.ProgrammingError:
         raise CommandError("OWNER_DATABASE_URL is not a PostgreSQL address") from None
-    async with conn:
+    async with alive(conn):
         try:
             yield conn
         except psycopg.Error as exc:

@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
 from app.errors import CommandError
+from app.migrate.lease import ENDS, address, alive
 from app.migrate.ledger import OWNER
 from app.migrate.places import Group, Node, Places, localise, names_in, names_made
 from app.migrate.source import File, checksum
@@ -36,6 +37,7 @@ OPTIONS = " ".join(
         "lock_timeout=10s",
         # a command that was killed must not leave its statement running
         "client_connection_check_interval=2s",
+        *ENDS,
     )
 )
 """What a session needs that changes shards by hand; `reset all` keeps start-up options."""
@@ -108,7 +110,7 @@ async def on_node(url: str, node: Node) -> AsyncIterator[AsyncConnection[Any]]:
     """A session on a node that may change shards. Raises CommandError where it can't be had."""
     try:
         conn = await AsyncConnection.connect(
-            address_of(url, node),
+            address(address_of(url, node)),
             autocommit=True,
             prepare_threshold=None,
             application_name="headwater migrate",
@@ -120,7 +122,7 @@ async def on_node(url: str, node: Node) -> AsyncIterator[AsyncConnection[Any]]:
         raise CommandError(
             f"node {node} can't be reached, start it and run this again: {reason}"
         ) from None
-    async with conn:
+    async with alive(conn):
         yield conn
 
 

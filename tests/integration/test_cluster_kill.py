@@ -8,15 +8,12 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import psycopg
 import pytest
 from click.testing import CliRunner
 from cluster_command import Command
-from cluster_writer import Writer
+from cluster_writer import writing
 from fix_cluster import Cluster
 from fix_ledger import eventually
 from fix_server import environment_of
@@ -32,33 +29,6 @@ pytestmark = pytest.mark.citus
 STATES = ("->", "fenced", "copied", "verified", "switched", "done")
 
 
-@contextmanager
-def writing(cluster: Cluster) -> Iterator[tuple[Writer, Writer]]:
-    """On both roads, with the ledgers compared at the end."""
-    made = (
-        Writer(cluster, road="coordinator", metric_id=2, hours_ago=30),
-        Writer(cluster, road="direct", metric_id=3, hours_ago=2),
-    )
-    for writer in made:
-        writer.start()
-    try:
-        yield made
-        time.sleep(0.5)
-    finally:
-        for writer in made:
-            writer.end()
-    for writer in made:
-        writer.assert_kept()
-
-
-def assert_as_before(cluster: Cluster, cold: list[tuple[Any, ...]]) -> None:
-    """Whole, without remains, and with every rollup."""
-    cluster.refresh()
-    assert cluster.cold() == cold
-    assert cluster.wrong_rollups() == {"1m": 0, "1h": 0, "1d": 0}
-    cluster.assert_whole()
-
-
 def test_a_command_killed_after_any_step_is_finished_by_the_next(cluster: Cluster) -> None:
     cold = cluster.cold()
     third = cluster.address(cluster.workers[2])
@@ -71,7 +41,7 @@ def test_a_command_killed_after_any_step_is_finished_by_the_next(cluster: Cluste
             command.kill9()
         cluster.does("drain-worker", first)
     assert cluster.workers[0].port not in cluster.groups().values()
-    assert_as_before(cluster, cold)
+    cluster.assert_as_before(cold)
 
 
 def test_a_command_killed_before_the_switch_left_the_group_where_it_was(cluster: Cluster) -> None:
@@ -165,7 +135,7 @@ def test_commands_killed_at_any_moment_lose_nothing(cluster: Cluster) -> None:
             command.end()
         last = cluster.headwater("drain-worker", first)
         assert last.exit_code == 0 or "is no worker here" in str(last.exception), last.exception
-    assert_as_before(cluster, cold)
+    cluster.assert_as_before(cold)
 
 
 def test_a_worker_is_taken_in_although_the_command_was_killed(cluster: Cluster) -> None:
@@ -211,7 +181,7 @@ def test_a_server_killed_in_the_middle(cluster: Cluster, who: str) -> None:
         victim.start()
         cluster.does("rebalance")
     assert cluster.groups() != places
-    assert_as_before(cluster, cold)
+    cluster.assert_as_before(cold)
 
 
 def test_the_coordinator_killed_in_the_middle(cluster: Cluster) -> None:
@@ -226,7 +196,7 @@ def test_the_coordinator_killed_in_the_middle(cluster: Cluster) -> None:
         assert "headwater cluster rebalance" in complaint
         cluster.server.start()
         cluster.does("rebalance")
-    assert_as_before(cluster, cold)
+    cluster.assert_as_before(cold)
 
 
 def test_two_commands_do_not_meet(cluster: Cluster) -> None:

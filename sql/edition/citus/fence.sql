@@ -68,6 +68,8 @@ set citus.override_table_visibility = off
 set lock_timeout = '5s'
 as $$
 begin
+    -- as in ops.drop_shards()
+    perform pg_advisory_xact_lock(0x6865616477617465);
     perform ops.unfence_shard(t) from unnest(p_tables) as t;
     perform ops.schedule_shard_jobs(p_tables, true);
 end;

@@ -61,6 +61,16 @@ declare
     v_numbered constant text := format('_(%s)$', array_to_string(p_shard_id || p_shard_ids, '|'));
     v_what text;
 begin
+    -- a command on its way holds it, and may have lost the cluster meanwhile
+    perform pg_advisory_xact_lock(0x6865616477617465);
+    if exists (
+        select
+        from pg_dist_placement as p
+        join pg_dist_local_group as g on g.groupid = p.groupid
+        where p.shardid = p_shard_id
+    ) then
+        raise exception 'shards % lie here: they are not dropped', p_shard_id;
+    end if;
     -- the last made rests on those before
     foreach v_what in array array(
         select format('drop materialized view if exists %I.%I cascade', c.user_view_schema, c.user_view_name)
@@ -99,4 +109,5 @@ begin
 end;
 $$;
 comment on function ops.drop_shards(bigint, bigint[]) is
-    'Removes whatever this node has of a group of shards: that of its readings, and the others.';
+    'Removes whatever this node has of a group of shards: that of its readings, and the others. Refuses '
+    'where the group lies here.';
