@@ -3,8 +3,9 @@
 Both databases run side by side on the machine, whose cores all processes share: workers add no cores,
 so it is not the time that tells what spreading costs, but the processor time of all that takes part. A
 stretch is not over before newest values and events have settled, so that nothing of what readings cost is
-left out; it begins warm, since emptying makes every connection's plans void. Needs a server that offers
-Citus (HEADWATER_PG_BINDIR).
+left out; it begins warm, since emptying makes every connection's plans void. What a process takes while
+nothing is asked of it is no cost of readings: it is measured before, and taken off for as long as a
+stretch lasts, from all of them alike. Needs a server that offers Citus (HEADWATER_PG_BINDIR).
 """
 
 import contextlib
@@ -58,6 +59,8 @@ class Profile:
     name: str
     world: World
     server: Server
+    rest: dict[str, float]
+    """Cores that each group of processes takes at rest."""
     found: list[Stretch] = field(default_factory=list)
 
     def cpu(self) -> dict[str, float]:
@@ -69,14 +72,17 @@ class Profile:
         begin = int(WARMING * len(requests))
         self._send(requests[:begin], sum(sizes[:begin]))
         readings = sum(sizes[begin:])
-        wal, before = self.world.wal_bytes(), self.cpu()
+        wal, before, began = self.world.wal_bytes(), self.cpu(), time.monotonic()
         outcome = self._send(requests[begin:], readings)
-        after = self.cpu()
+        after, seconds = self.cpu(), time.monotonic() - began
         scale = MILLION / readings
         self.found.append(
             Stretch(
                 readings / outcome.seconds,
-                {part: (after[part] - before[part]) * scale for part in before},
+                {
+                    part: (after[part] - before[part] - self.rest[part] * seconds) * scale
+                    for part in before
+                },
                 (self.world.wal_bytes() - wal) * scale,
             )
         )
@@ -131,15 +137,18 @@ def ingest(
 ) -> list[dict[str, Any]]:
     """One number of workers: rest, then batches of each size."""
     ways = [
-        ("single server", single, single.serve()),
-        ("direct", spread, spread.serve(INGEST_ROAD="direct")),
-        ("coordinator", spread, spread.serve(INGEST_ROAD="coordinator")),
+        Profile("single server", single, single.serve(), {}),
+        Profile("direct", spread, spread.serve(INGEST_ROAD="direct"), {}),
+        Profile("coordinator", spread, spread.serve(INGEST_ROAD="coordinator"), {}),
     ]
-    rest = at_rest([single, spread])
-    options.say(f"at rest: {rest}")
+    rests = at_rest(ways)
+    options.say(f"at rest: {rests}")
     found: list[dict[str, Any]] = []
     for size in sizes:
-        profiles = [Profile(name, w, server) for name, w, server in ways]
+        profiles = [
+            Profile(way.name, way.world, way.server, rest)
+            for way, rest in zip(ways, rests, strict=True)
+        ]
         made = batches(
             seed=options.seed,
             sensors=SENSORS,
@@ -152,7 +161,10 @@ def ingest(
             {"workers": 0 if p.world is single else workers, "road": p.name, "batch": size}
             | p.summary()
             | ratios(p, profiles[0])
-            | {"beside": workers, "rest_cpu": rest[0 if p.world is single else 1]}
+            | {
+                "beside": workers,
+                "rest_cpu": {part: rounded(cores, 3) for part, cores in p.rest.items()},
+            }
             for p in profiles
         ]
     for w in (single, spread):
@@ -206,16 +218,13 @@ def ratios(profile: Profile, single: Profile) -> dict[str, float]:
     }
 
 
-def at_rest(worlds: Sequence[World]) -> list[dict[str, float]]:
-    """Cores that each server takes while nothing is asked of it."""
-    before = [w.cpu_by_node() for w in worlds]
+def at_rest(profiles: Sequence[Profile]) -> list[dict[str, float]]:
+    """Cores that each group of processes takes while nothing is asked of it."""
+    before = [profile.cpu() for profile in profiles]
     time.sleep(REST_SECONDS)
     return [
-        {
-            name: rounded((now - then[name]) / REST_SECONDS, 3)
-            for name, now in w.cpu_by_node().items()
-        }
-        for w, then in zip(worlds, before, strict=True)
+        {part: (now - then[part]) / REST_SECONDS for part, now in profile.cpu().items()}
+        for profile, then in zip(profiles, before, strict=True)
     ]
 
 
