@@ -14,6 +14,7 @@ import yaml
 
 from app.cli import COMMANDS
 from app.local.credentials import ROLES, SUPERUSER
+from app.local.tuning import GB, Machine, settings_for
 from app.paths import ROOT
 from app.settings import Settings
 
@@ -103,6 +104,20 @@ def test_nodes_run_what_the_doctor_wants(services: dict[str, dict[str, Any]]) ->
         assert words[0] == "postgres" and set(words[1::2]) == {"-c"}
 
 
+def test_nodes_have_what_local_nodes_have(services: dict[str, dict[str, Any]]) -> None:
+    """What `headwater dev up --workers 2` sets because there are nodes."""
+    machine = Machine(memory_bytes=24 * GB, cores=4, free_disk_bytes=100 * GB)
+    alone, node = (settings_for(machine, ("citus", "timescaledb"), workers=n) for n in (0, 2))
+    elsewhere = {"citus.local_hostname", "citus.node_conninfo", "max_worker_processes"}
+    of_memory = {"shared_buffers", "effective_cache_size", "maintenance_work_mem", "work_mem"}
+    of_disk = {"max_wal_size", "min_wal_size"}
+    wanted = {k: v for k, v in node.items() if alone.get(k) != v}
+    for name in ("coordinator", "worker-1", "worker-2"):
+        settings = dict(word.split("=", 1) for word in services[name]["command"] if "=" in word)
+        for key in wanted.keys() - elsewhere - of_memory - of_disk:
+            assert settings[key] == wanted[key], key
+
+
 def test_commands_and_settings_exist(services: dict[str, dict[str, Any]]) -> None:
     for name in ("migrate", "api", "relay", "jobs"):
         program, command = services[name]["command"]
@@ -153,6 +168,19 @@ def test_database_script_makes_every_role(services: dict[str, dict[str, Any]]) -
         assert {f"HEADWATER_{role.upper()}_PASSWORD" for role in made[1].split()} <= given
         mounts = [mount.split(":")[0] for mount in services[name]["volumes"]]
         assert "./deploy/database/roles.sh" in mounts
+
+
+def test_our_own_images_are_built_where_they_are_missing(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    own = [item for item in services.values() if item["image"].endswith(":local")]
+    assert len(own) > 1
+    assert all("build" in item for item in own)
+
+
+def test_both_profiles_have_the_same_timescaledb(services: dict[str, dict[str, Any]]) -> None:
+    recipe = (ROOT / "deploy/database/Dockerfile").read_text()
+    assert f"ARG TIMESCALEDB_IMAGE={services['database']['image']}\n" in recipe
 
 
 def test_mounted_and_copied_files_exist(services: dict[str, dict[str, Any]]) -> None:
