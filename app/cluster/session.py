@@ -86,7 +86,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
                 await there.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
             except psycopg.errors.LockNotAvailable:
                 raise CommandError(
-                    f"another command is still at work on {node}; run this again later"
+                    f"another command is still at work on {node}, or it is the coordinator by another"
+                    " name; run this again later"
                 ) from None
             await there.execute("reset lock_timeout")
             await self.conn.execute("select")  # fails where the lease has ended
