@@ -18,38 +18,30 @@ language sql
 stable
 parallel safe
 begin atomic
-    with stream as materialized (
-        select u.sensor_id, u.metric_id, s.tenant_id, s.site_id
+    with winner as (
+        select distinct on (u.sensor_id, u.metric_id, r.severity, r.side)
+            u.sensor_id, u.metric_id, r.severity, r.side, s.tenant_id, s.site_id,
+            r.threshold_id, r.limit_value, r.hysteresis, r.min_duration, r.is_enabled
         from unnest(p_sensor_ids, p_metric_ids) as u (sensor_id, metric_id)
         join telemetry.sensor as s on s.sensor_id = u.sensor_id
-    ),
-    -- four equi-joins, one a scope: an OR over them would join every rule with every datastream
-    applicable as (
-        select st.sensor_id, st.metric_id, st.tenant_id, st.site_id, 4 as specificity, t.threshold_id
-        from stream as st
-        join alert.threshold as t on t.sensor_id = st.sensor_id and t.metric_id = st.metric_id
-        union all
-        select st.sensor_id, st.metric_id, st.tenant_id, st.site_id, 3, t.threshold_id
-        from stream as st
-        join alert.threshold as t on t.site_id = st.site_id and t.metric_id = st.metric_id
-        union all
-        select st.sensor_id, st.metric_id, st.tenant_id, st.site_id, 2, t.threshold_id
-        from stream as st
-        join alert.threshold as t on t.metric_id = st.metric_id and t.tenant_id = st.tenant_id
-        where t.site_id is null and t.sensor_id is null
-        union all
-        select st.sensor_id, st.metric_id, st.tenant_id, st.site_id, 1, t.threshold_id
-        from stream as st
-        join alert.threshold as t on t.metric_id = st.metric_id
-        where t.tenant_id is null
-    ),
-    winner as (
-        select distinct on (a.sensor_id, a.metric_id, t.severity, t.side)
-            a.sensor_id, a.metric_id, t.severity, t.side, a.tenant_id, a.site_id,
-            t.threshold_id, t.limit_value, t.hysteresis, t.min_duration, t.is_enabled
-        from applicable as a
-        join alert.threshold as t on t.threshold_id = a.threshold_id
-        order by a.sensor_id, a.metric_id, t.severity, t.side, a.specificity desc
+        -- each by an index of its own; an OR over them would take the metric out and read all of a sensor's
+        cross join lateral (
+            select t.*
+            from alert.threshold as t
+            where t.sensor_id = u.sensor_id and t.metric_id = u.metric_id
+            union all
+            select t.*
+            from alert.threshold as t
+            where t.site_id = s.site_id and t.metric_id = u.metric_id
+            union all
+            select t.*
+            from alert.threshold as t
+            where t.metric_id = u.metric_id and t.site_id is null and t.sensor_id is null
+                and (t.tenant_id = s.tenant_id or t.tenant_id is null)
+        ) as r
+        -- nulls come last: the sensor's own, its site's, its tenant's, the platform's
+        order by
+            u.sensor_id, u.metric_id, r.severity, r.side, r.sensor_id, r.site_id, r.tenant_id
     )
     select
         w.sensor_id, w.metric_id, w.severity, w.side, w.tenant_id, w.site_id,

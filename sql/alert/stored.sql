@@ -6,15 +6,18 @@
 
 drop function if exists alert.count_stored(bigint, smallint, timestamptz, bigint);
 drop function if exists alert.count_stored(bigint[], smallint[], timestamptz[], timestamptz);
+drop function if exists alert.count_stored(
+    bigint[], smallint[], timestamptz[], bigint[], timestamptz
+);
 
-create or replace function alert.count_stored(
+create or replace function alert.have_more_stored(
     p_sensor_ids bigint[],
     p_metric_ids smallint[],
     p_from timestamptz[],
     p_counts bigint[],
     p_to timestamptz
 )
-returns table (no bigint, reading_count bigint)
+returns boolean[]
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
@@ -25,97 +28,93 @@ declare
     -- what other senders deliver at the same time is not far ahead
     v_near constant timestamptz := p_to + interval '1 minute';
     v_moments timestamptz[];
-    v_has_later boolean;
-    v_is_few boolean;
-    v_sensor_ids bigint[];
-    v_metric_ids smallint[];
+    v_is_all boolean;
+    v_is_near boolean;
 begin
+    if v_from is null then
+        return null;
+    end if;
+
     -- Where no index has the sensor first, a look passes everybody's readings. Clocks of whole seconds
-    -- leave few distinct times, though, and the index leads from each to the next. As few statements as can
-    -- be: each is planned anew, so that it leaves chunks out.
+    -- leave few distinct times, though, and the index leads from each to the next, up to the first that is
+    -- not near.
     with recursive moment as (
-        (
-            select r.ts, 1 as no
-            from telemetry.reading as r
-            where r.ts >= v_from and r.ts <= v_near
-            order by r.ts
-            limit 1
-        )
+        select v_from - interval '1 microsecond' as ts, 0 as no
         union all
         select
             (
                 select r.ts
                 from telemetry.reading as r
-                -- v_from, too: the planner leaves out older chunks by it
-                where r.ts > m.ts and r.ts > v_from and r.ts <= v_near
+                -- v_from, too: older chunks are left out by it
+                where r.ts > m.ts and r.ts >= v_from
                 order by r.ts
                 limit 1
             ),
             m.no + 1
         from moment as m
-        where m.ts is not null and m.no < c_many
+        where m.ts <= v_near and m.no < c_many
     )
     select
-        coalesce(array_agg(m.ts) filter (where m.ts is not null), '{}'),
-        count(m.ts) < c_many,
-        -- in the order of the index: the planner would rather read all than believe that there is none
-        (
-            select r.ts
-            from telemetry.reading as r
-            where r.ts > v_near
-            order by r.ts
-            limit 1
-        ) is not null
-    into v_moments, v_is_few, v_has_later
-    from moment as m;
+        coalesce(array_agg(m.ts) filter (where m.ts <= v_near), '{}'),
+        bool_or(m.ts is null),
+        bool_or(m.ts is null or m.ts > v_near)
+    into v_moments, v_is_all, v_is_near
+    from moment as m
+    where m.no > 0;
 
-    -- who knows a reading for each of those times has nothing to look for
-    select array_agg(distinct a.sensor_id), array_agg(distinct a.metric_id)
-    into v_sensor_ids, v_metric_ids
-    from unnest(p_sensor_ids, p_metric_ids, p_from, p_counts)
-        as a (sensor_id, metric_id, ts, reading_count)
-    where not v_is_few
-        or a.reading_count < (select count(*) from unnest(v_moments) as m (ts) where m.ts >= a.ts);
-
-    if v_sensor_ids is null and not v_has_later then
-        return query
-        select a.no, a.reading_count
-        from unnest(p_counts) with ordinality as a (reading_count, no);
-        return;
+    if v_is_all then
+        return array(
+            select
+                -- who knows a reading for each of those times has nothing to look for
+                a.reading_count < (select count(*) from unnest(v_moments) as m (ts) where m.ts >= a.ts)
+                and a.reading_count < (
+                    select count(*)
+                    from telemetry.reading as r
+                    where r.ts = any (v_moments) and r.ts >= a.ts
+                        and r.sensor_id = a.sensor_id and r.metric_id = a.metric_id
+                )
+            from unnest(p_sensor_ids, p_metric_ids, p_from, p_counts)
+                with ordinality as a (sensor_id, metric_id, ts, reading_count, no)
+            order by a.no
+        );
     end if;
 
-    return query
-    -- one walk for all
-    with near as materialized (
-        select r.sensor_id, r.metric_id, r.ts
-        from telemetry.reading as r
-        where v_sensor_ids is not null and not v_is_few and r.ts between v_from and v_near
-            and r.sensor_id = any (v_sensor_ids) and r.metric_id = any (v_metric_ids)
-        union all
-        select r.sensor_id, r.metric_id, r.ts
-        from telemetry.reading as r
-        where v_sensor_ids is not null and v_is_few and r.ts = any (v_moments)
-            and r.sensor_id = any (v_sensor_ids) and r.metric_id = any (v_metric_ids)
-    )
-    select
-        a.no,
-        greatest(a.reading_count, count(n.ts)) + exists (
-            select
+    return array(
+        -- at the times, or, where they are too many, one walk for all
+        with near as materialized (
+            select r.sensor_id, r.metric_id, r.ts
             from telemetry.reading as r
-            where r.sensor_id = a.sensor_id and r.metric_id = a.metric_id and r.ts > v_near
-        )::integer
-    from unnest(p_sensor_ids, p_metric_ids, p_from, p_counts)
-        with ordinality as a (sensor_id, metric_id, ts, reading_count, no)
-    left join near as n
-        on n.sensor_id = a.sensor_id and n.metric_id = a.metric_id and n.ts >= a.ts
-    group by a.no, a.sensor_id, a.metric_id, a.reading_count;
+            where v_is_near and r.ts = any (v_moments)
+                and r.sensor_id = any (p_sensor_ids) and r.metric_id = any (p_metric_ids)
+            union all
+            select r.sensor_id, r.metric_id, r.ts
+            from telemetry.reading as r
+            where not v_is_near and r.ts between v_from and v_near
+                and r.sensor_id = any (p_sensor_ids) and r.metric_id = any (p_metric_ids)
+        )
+        select
+            a.ts is not null and (
+                a.reading_count < count(n.ts)
+                or exists (
+                    select
+                    from telemetry.reading as r
+                    where r.sensor_id = a.sensor_id and r.metric_id = a.metric_id and r.ts > v_near
+                )
+            )
+        from unnest(p_sensor_ids, p_metric_ids, p_from, p_counts)
+            with ordinality as a (sensor_id, metric_id, ts, reading_count, no)
+        left join near as n
+            on n.sensor_id = a.sensor_id and n.metric_id = a.metric_id and n.ts >= a.ts
+        group by a.no, a.sensor_id, a.metric_id, a.ts, a.reading_count
+        order by a.no
+    );
 end;
 $$;
-comment on function alert.count_stored(
+comment on function alert.have_more_stored(
     bigint[], smallint[], timestamptz[], bigint[], timestamptz
 ) is
-    'How many readings datastreams (pairwise arrays; no: the position there) have from p_from on, of which '
-    'the caller knows p_counts; all that are well after p_to count as one.';
+    'Whether datastreams (pairwise arrays; no p_from: never mind) have more than p_counts stored readings '
+    'from p_from on; what the caller knows ends at p_to. Null where no p_from is given at all.';
 
 create or replace function alert.stored_around(
     p_sensor_id bigint,
@@ -129,6 +128,7 @@ create or replace function alert.stored_around(
 returns table (ts timestamptz, value double precision, judgement integer)
 language plpgsql
 stable
+set plan_cache_mode = auto -- rare, and it may reach far back: worth a plan that leaves chunks out
 set search_path = pg_catalog, pg_temp
 as $$
 declare

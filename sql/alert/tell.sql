@@ -23,15 +23,17 @@ begin
     end if;
 
     -- writers that remember which sensors have an unresolved episode have to look again
-    update alert.watch as w
-    set version = w.version + 1
-    where w.bucket in (
-        select alert.bucket_of(coalesce(a.sensor_id, b.sensor_id))
-        from unnest(v_after) as a
-        full join unnest(v_before) as b on b.episode_id = a.episode_id
-        where (coalesce(a.state, 'resolved') = 'resolved') <> (coalesce(b.state, 'resolved') = 'resolved')
-    );
-
+    with outdated as (
+        update alert.watch as w
+        set version = w.version + 1
+        where w.bucket in (
+            select alert.bucket_of(coalesce(a.sensor_id, b.sensor_id))
+            from unnest(v_after) as a
+            full join unnest(v_before) as b on b.episode_id = a.episode_id
+            where
+                (coalesce(a.state, 'resolved') = 'resolved') <> (coalesce(b.state, 'resolved') = 'resolved')
+        )
+    )
     insert into alert.outbox (
         tenant_id, site_id, sensor_id, episode_id, kind, severity, ts, value
     )

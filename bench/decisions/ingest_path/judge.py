@@ -1,51 +1,60 @@
 """What judging a batch's candidates costs the server, and which part of it what.
 
-Three gateways' batches of 10,000 readings in one transaction, one violation in a thousand, one
-connection; processor milliseconds of its backend: readings, candidates, commit. In turn: as it is,
-without the look at stored readings, without the evaluation, without the triggers on episodes.
-`python -m bench.decisions.ingest_path.judge`
+Three gateways' batches in one transaction through a writer's connection (`app/ingest/link.py`), one
+violation in a thousand; processor milliseconds of its backend. In turn: as it is, without the look
+at stored readings, without the triggers on episodes, without the evaluation, without rules.
+`python -m bench.decisions.ingest_path.judge [readings a batch]`
 """
 
+import asyncio
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import psycopg
 
-from app.ingest.batch import COPY_CANDIDATE, COPY_READING, Batch, join
-from bench.generate import METRICS, batches
+from app.ingest.band import BandKeeper, BandTable
+from app.ingest.batch import Batch, join
+from app.ingest.link import Link
+from app.ingest.shard import Target
+from bench.generate import batches
 from bench.load import copy
 from bench.world import World, world
 
-BEFORE, JOINED, ROUNDS, WARM = 20, 3, 14, 6
+STORED, JOINED, WARM, TURNS = 200_000, 3, 15, 3
+READINGS = 2_000_000
+MOST_ROUNDS = 100
 NO_LOOK = """
-create or replace function alert.count_stored(
+create or replace function alert.have_more_stored(
     p_sensor_ids bigint[], p_metric_ids smallint[], p_from timestamptz[], p_counts bigint[],
     p_to timestamptz
 )
-returns table (no bigint, reading_count bigint)
-language sql stable as $$ select null::bigint, null::bigint where false $$
+returns boolean[]
+language sql stable as $$ select array_fill(false, array[cardinality(p_from)]) $$
 """
-SOURCE = "select pg_get_functiondef('alert.count_stored'::regproc)"
+SOURCE = "select pg_get_functiondef('alert.have_more_stored'::regproc)"
 STEPS = {
     "as it is": (),
     "without the look": (NO_LOOK,),
-    "without evaluation": ("alter table alert.candidate disable trigger all",),
-    "without episodes' triggers": (
-        "alter table alert.candidate enable trigger all",
-        "alter table alert.episode disable trigger user",
-    ),
+    "without episodes' triggers": ("alter table alert.episode disable trigger user",),
+    "without evaluation": ("alter table alert.candidate disable trigger user",),
+    "without rules": ("delete from alert.threshold",),
 }
+BACK = (
+    "alter table alert.episode enable trigger user",
+    "alter table alert.candidate enable trigger user",
+)
 
 
-def candidates(w: World, batch: Batch) -> Batch:
-    """All readings of datastreams with a violation."""
-    high = np.full(int(w.metric_ids.max()) + 1, np.inf)
-    high[w.metric_ids] = [metric.high for metric in METRICS]
-    stream = batch.sensor_id * 100 + batch.metric_id
-    return batch.where(np.isin(stream, stream[batch.value > high[batch.metric_id]]))
+def with_bands(w: World, batch: Batch, table: BandTable | None) -> Batch:
+    """As the API hands it to a writer."""
+    if table is not None:
+        sensors, place = np.unique(batch.sensor_id, return_inverse=True)
+        lines = [table.line_of(w.tenant_id, None, sensor) for sensor in sensors.tolist()]
+        batch.band, batch.bands = np.array(lines, dtype=np.int32)[place], table
+    return batch
 
 
 def cpu_ms(pid: int) -> float:
@@ -53,47 +62,47 @@ def cpu_ms(pid: int) -> float:
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
 
 
-def measure(w: World, given: Iterator[Batch]) -> tuple[float, ...]:
-    """Medians of readings, candidates and commit."""
+async def measure(w: World, given: Iterator[Batch], rounds: int) -> float:
+    """The median of transactions."""
+    keeper = BandKeeper()
+    link = await Link.open(w.runtime.ingest_url, keeper)
+    pid = link.connection.info.backend_pid
     found = []
-    with psycopg.connect(w.runtime.superuser_url) as connection, connection.cursor() as cursor:
-        pid = connection.info.backend_pid
-        for _ in range(ROUNDS):
-            batch = join([next(given) for _ in range(JOINED)])
-            times = [cpu_ms(pid)]
-            for statement, data in (
-                (COPY_READING, batch.copy_readings()),
-                (COPY_CANDIDATE, candidates(w, batch).copy_candidates()),
-            ):
-                with cursor.copy(statement) as stream:
-                    stream.write(data)
-                times.append(cpu_ms(pid))
-            connection.commit()
-            times.append(cpu_ms(pid))
-            found.append(np.diff(times))
-    return tuple(statistics.median(column) for column in zip(*found[WARM:], strict=True))
+    for _ in range(rounds):
+        batch = with_bands(w, join([next(given) for _ in range(JOINED)]), keeper.table)
+        before = cpu_ms(pid)
+        if await link.store_new({0: Target()}, batch) is None:
+            raise SystemExit("something of the batch was stored already")
+        found.append(cpu_ms(pid) - before)
+    await link.connection.close()
+    return statistics.median(found[WARM:])
 
 
 def main() -> None:
     """Print milliseconds a transaction."""
+    size = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    before = STORED // size
     with world() as w:
-        w.set_rules("tenant")
         made = batches(
-            seed=1, sensors=len(w.sensor_ids), batch=10_000, count=2_000_000,
-            end=int(time.time()) - 5,
-        )  # fmt: skip
+            seed=1, sensors=len(w.sensor_ids), batch=size, count=READINGS, end=int(time.time()) - 5
+        )
         given = [w.batch(readings) for readings in made]
-        w.empty()
-        w.prime(made)
-        copy(w, [batch.copy_readings() for batch in given[:BEFORE]])
-        rest = iter(given[BEFORE:])
+        rounds = min(MOST_ROUNDS, (len(given) - before) // JOINED)
         ((source,),) = w.sql(SOURCE)
-        for name, statements in STEPS.items():
-            w.sql(source)
-            for statement in statements:
-                w.sql(statement)
-            readings, judged, commit = measure(w, rest)
-            print(f"{name:27s} {readings:5.1f} {judged:5.1f} {commit:5.1f} ms")
+        found: dict[str, list[float]] = {name: [] for name in STEPS}
+        for _ in range(TURNS):
+            for name, statements in STEPS.items():
+                w.set_rules("tenant")
+                for statement in (source, *BACK, *statements):
+                    w.sql(statement)
+                w.empty()
+                w.prime(made)
+                copy(w, [batch.copy_readings() for batch in given[:before]])
+                found[name].append(asyncio.run(measure(w, iter(given[before:]), rounds)))
+        for name, times in found.items():
+            print(
+                f"{name:27s} {statistics.median(times):5.1f} ms ({min(times):.1f} to {max(times):.1f})"
+            )
 
 
 if __name__ == "__main__":
