@@ -104,29 +104,21 @@ class Watch:
     """What one writer connection remembers of unresolved episodes."""
 
     def __init__(self) -> None:
-        self.versions = np.full(BUCKETS, -1, dtype=np.int64)
-        self.rules_version = -1
+        self.versions = np.full(1 + BUCKETS, -1, dtype=np.int64)
+        """By bucket from RULES on, as the database is asked what has changed since."""
         self.bands: BandTable | None = None
         """The bands that hold where the connection writes; None: not known."""
         self._by_bucket: dict[int, NDArray[np.int64]] = {}
         self._watching = np.zeros(PLACES, dtype=np.int32)
         """How many unresolved episodes have a place; whoever shares it is judged, too."""
 
-    def question(self, sensor_id: NDArray[np.int64]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-        """Buckets and versions to ask for when these sensors' readings are judged."""
-        buckets = np.flatnonzero(np.bincount(sensor_id & (BUCKETS - 1), minlength=BUCKETS))
-        return (
-            np.append(buckets, RULES).astype(np.int16),
-            np.append(self.versions[buckets], self.rules_version),
-        )
-
     def learn(self, changes: list[tuple[int, int, list[int], list[int]]]) -> None:
         """Take in what the database says has changed: bucket, version, its datastreams pairwise."""
         for bucket, version, sensor_ids, metric_ids in changes:
+            self.versions[bucket - RULES] = version
             if bucket == RULES:
-                self.rules_version, self.bands = version, None
+                self.bands = None
                 continue
-            self.versions[bucket] = version
             if bucket in self._by_bucket:
                 np.subtract.at(self._watching, self._by_bucket.pop(bucket), 1)
             if sensor_ids:
@@ -136,7 +128,7 @@ class Watch:
 
     def forget(self) -> None:
         """Versions seen in a transaction that came to nothing may come again and mean something else."""
-        self.versions[:] = -1
+        self.versions[1:] = -1
 
     def trusts(self, table: BandTable | None) -> bool:
         """Whether a batch's bands are those that the connection knows."""

@@ -172,7 +172,6 @@ class Judged:
 def _log_and_look(one: Judged) -> str:
     """The statement that logs what is stored and says what has changed since it was last asked."""
     batch, target = one.batch, one.target
-    buckets, versions = one.watch.question(batch.sensor_id)
     first, last, count = stretches(batch.ts)
     # one row for a shard; where they are not known apart, one for a sensor
     sensor_ids = np.unique(batch.sensor_id) if target.rings else batch.sensor_id[:1]
@@ -181,8 +180,7 @@ def _log_and_look(one: Judged) -> str:
         "first_us": literal(first),
         "last_us": literal(last),
         "reading_count": literal(count),
-        "buckets": literal(buckets),
-        "versions": literal(versions),
+        "versions": literal(one.watch.versions),
     }
 
 

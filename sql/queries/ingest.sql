@@ -87,7 +87,7 @@ with logged as (
     cross join unnest(%(sensor_ids)s::bigint[]) as s (sensor_id)
 )
 select c.bucket, c.version, c.sensor_ids, c.metric_ids
-from alert.changed_since(%(buckets)s::smallint[], %(versions)s::bigint[]) as c;
+from alert.changed_since(%(versions)s::bigint[]) as c;
 
 -- name: bands
 select b.tenant_id, b.site_id, b.sensor_id, b.metric_id, b.low, b.high

@@ -100,8 +100,7 @@ def test_what_was_learned_in_vain_is_asked_for_again() -> None:
     watch = Watch()
     watch.learn([(RULES, 2, [], []), (1, 7, [1], [1])])
     watch.forget()
-    _, versions = watch.question(np.array([1]))
-    assert versions.tolist() == [-1, 2]
+    assert watch.versions.tolist() == [2] + 256 * [-1]
 
 
 def test_a_violation_brings_along_all_that_its_sensor_sent() -> None:
@@ -111,12 +110,10 @@ def test_a_violation_brings_along_all_that_its_sensor_sent() -> None:
     assert candidates(watch, table, [4, 5, 4], [9.0, 7.0, 7.0]) == [True, False, True]
 
 
-def test_the_question_asks_for_the_rules_and_each_bucket_once() -> None:
+def test_versions_go_from_that_of_the_rules_to_the_last_bucket() -> None:
     watch = Watch()
-    watch.learn([(RULES, 2, [], []), (1, 7, [], [])])
-    buckets, versions = watch.question(np.array([1, 257, 3]))
-    assert buckets.tolist() == [1, 3, RULES]
-    assert versions.tolist() == [7, -1, 2]
+    watch.learn([(RULES, 2, [], []), (1, 7, [], []), (255, 9, [], [])])
+    assert watch.versions.tolist() == [2, -1, 7] + 253 * [-1] + [9]
 
 
 def test_nodes_that_say_the_same_share_a_table() -> None:

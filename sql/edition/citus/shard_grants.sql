@@ -32,5 +32,5 @@ grant insert on telemetry.ingest_log, alert.candidate to headwater_ingest;
 grant usage on sequence alert.shard_number to headwater_ingest, headwater_app;
 grant execute on function
     telemetry.repair_latest(), telemetry.make_chunks(timestamptz[]),
-    alert.changed_since(smallint[], bigint[]), alert.bands()
+    alert.changed_since(bigint[]), alert.bands()
 to headwater_ingest;

@@ -27,10 +27,10 @@ $$;
 comment on function alert.watched_living() is
     'Datastreams with an unresolved episode on the nodes that can be reached, once for each.';
 
--- its columns can't be changed otherwise
+-- what it was before
 drop function if exists alert.changed_since(smallint[], bigint[]);
 
-create or replace function alert.changed_since(p_buckets smallint[], p_versions bigint[])
+create or replace function alert.changed_since(p_versions bigint[])
 returns table (bucket smallint, version bigint, sensor_ids bigint[], metric_ids smallint[])
 language plpgsql
 stable
@@ -42,14 +42,13 @@ declare
 begin
     return query
     select w.bucket, w.version, array[]::bigint[], array[]::smallint[]
-    from unnest(p_buckets, p_versions) as known (bucket, version)
-    join alert.watch as w on w.bucket = known.bucket
-    where w.bucket = -1 and w.version <> known.version;
+    from alert.watch as w
+    where w.bucket = -1 and w.version <> p_versions[1];
     begin
         select array_agg(e.sensor_id), array_agg(e.metric_id)
         into v_sensor_ids, v_metric_ids
         from alert.episode as e
-        where e.state <> 'resolved' and alert.bucket_of(e.sensor_id) = any (p_buckets);
+        where e.state <> 'resolved';
     exception
         when connection_failure then
             -- what lies on the node that is away, nobody can write either
@@ -59,19 +58,18 @@ begin
     end;
     return query
     select
-        b.bucket, 0::bigint,
+        b.bucket::smallint, 0::bigint,
         coalesce(array_agg(s.sensor_id) filter (where s.sensor_id is not null), '{}'),
         coalesce(array_agg(s.metric_id) filter (where s.sensor_id is not null), '{}')
-    from unnest(p_buckets) as b (bucket)
+    from generate_series(0, 255) as b (bucket)
     left join unnest(v_sensor_ids, v_metric_ids) as s (sensor_id, metric_id)
         on alert.bucket_of(s.sensor_id) = b.bucket
-    where b.bucket >= 0
     group by b.bucket;
 end;
 $$;
-comment on function alert.changed_since(smallint[], bigint[]) is
-    'The given buckets with their datastreams (pairwise arrays) that have an unresolved episode, one entry '
-    'for each; bucket -1, the thresholds, only where its version is another by now.';
+comment on function alert.changed_since(bigint[]) is
+    'All buckets with their datastreams (pairwise arrays) that have an unresolved episode, one entry '
+    'for each; bucket -1, the thresholds, only where its version is another than the first given.';
 
 create or replace function alert.tg_threshold__outdate()
 returns trigger
