@@ -22,17 +22,18 @@ begin
         select array_agg(a) into v_after from after as a;
     end if;
 
-    -- writers that remember which sensors have an unresolved episode have to look again
+    -- writers that remember which sensors have an unresolved episode have to look again; an array, because
+    -- to IN the planner would compare all buckets
     with outdated as (
         update alert.watch as w
         set version = w.version + 1
-        where w.bucket in (
+        where w.bucket = any (array(
             select alert.bucket_of(coalesce(a.sensor_id, b.sensor_id))
             from unnest(v_after) as a
             full join unnest(v_before) as b on b.episode_id = a.episode_id
             where
                 (coalesce(a.state, 'resolved') = 'resolved') <> (coalesce(b.state, 'resolved') = 'resolved')
-        )
+        ))
     )
     insert into alert.outbox (
         tenant_id, site_id, sensor_id, episode_id, kind, severity, ts, value
