@@ -17,7 +17,7 @@ from psycopg.rows import class_row, scalar_row
 from app.db.pool import Connection
 from app.db.queries import queries
 from app.errors import BadRequest, NotFound
-from app.ingest.catalogue import normalise_unit
+from app.ingest.channel import normalise_unit
 from app.read.lookup import MetricName, find_metrics, metric_ids, sensor_ids, site_ids
 from app.read.parameter import (
     Cursor,

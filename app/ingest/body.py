@@ -10,6 +10,7 @@ from typing import Protocol
 
 import zstandard
 from litestar import Request
+from litestar.types import Receive
 
 from app.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
 
@@ -18,19 +19,29 @@ MOST_MEMBERS = 1_000
 
 async def read_body(request: Request, limit: int) -> bytes:  # type: ignore[type-arg]
     """The decompressed body. Raises BodyTooLarge, MalformedBody or UnsupportedMediaType."""
-    said = request.headers.get("content-length", "")
+    headers = request.headers
+    said = headers.get("content-length", "")
     if said.isdecimal() and int(said) > limit:
         raise _too_large(limit)
+    raw = await _received(request.receive, limit)
+    encoding = headers.get("content-encoding")
+    return raw if encoding is None else decompress(raw, encoding.strip().lower(), limit)
+
+
+async def _received(receive: Receive, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    while True:
+        event = await receive()
+        if event["type"] != "http.request":
+            raise MalformedBody("The body ends too early: the connection was closed.")
+        part = event["body"]
         size += len(part)
         if size > limit:
             raise _too_large(limit)
         parts.append(part)
-    raw = b"".join(parts)
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    return decompress(raw, encoding, limit)
+        if not event["more_body"]:
+            return b"".join(parts)
 
 
 def decompress(raw: bytes, encoding: str, limit: int) -> bytes:

@@ -5,7 +5,6 @@ The database is the authority. A change of the catalogue clears the memory (chan
 """
 
 import time
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,40 +22,14 @@ from app.db.queries import queries
 from app.db.together import Together
 from app.identity.permission import Principal
 from app.ingest.band import BandTable
+from app.ingest.channel import ChannelTable, Metric, Refused, Resolved, meaning
 from app.ingest.columns import Channel
 
 SQL = queries("ingest")
 log = structlog.get_logger()
 
-
-class Metric(msgspec.Struct, frozen=True):
-    """A row of metric_channels."""
-
-    metric_id: int
-    code: str
-    unit: str
-    plausible_min: float
-    plausible_max: float
-    aliases: list[str]
-    units: dict[str, tuple[float | None, float, str | None]]
-    """Normalised unit -> factor, shift, refusal."""
-
-
-class Resolved(msgspec.Struct, frozen=True):
-    """A channel we store: stored value = sent value * factor + shift."""
-
-    metric_id: int
-    factor: float
-    shift: float
-    plausible_min: float
-    plausible_max: float
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """A channel we don't: the field to blame and why."""
-
-    field: str
-    reason: str
+MOST_CHANNELS = 100_000
+"""Remembered at most, alone and together."""
 
 
 class Sensor(msgspec.Struct, frozen=True):
@@ -66,12 +39,6 @@ class Sensor(msgspec.Struct, frozen=True):
     sensor_id: int
     status: str
     site_id: int | None
-
-
-def normalise_unit(text: str) -> str:
-    """One spelling for what is one unit: "µS/cm" -> "us/cm", "°C" -> "degc", "m³/s" -> "m3/s"."""
-    text = unicodedata.normalize("NFKC", text.replace("\N{DEGREE SIGN}", "deg"))
-    return " ".join(text.replace("\N{GREEK SMALL LETTER MU}", "u").lower().split())
 
 
 @dataclass(frozen=True)
@@ -118,6 +85,9 @@ class Memory:
     def __init__(self) -> None:
         self.metrics: dict[str, Metric] | None = None
         self.channels: dict[Channel, Resolved | Refused] = {}
+        self.tabled = 0
+        """Channels in `tables`."""
+        self.tables: dict[tuple[Channel, ...], ChannelTable] = {}
         self.sensors: dict[tuple[int, str], Sensor] = {}
         self.unknown: dict[tuple[int, str], float] = {}
         self.fleets = Fleets()
@@ -151,9 +121,13 @@ class Catalogue:
         """There are new sensors: ask again for those that nobody knew."""
         self._memory.unknown = {}
 
-    async def channels(self, wanted: list[Channel]) -> list[Resolved | Refused]:
+    async def channels(self, wanted: Sequence[Channel]) -> ChannelTable:
         """The meaning of each (metric, unit)."""
         memory = self._memory
+        name = tuple(wanted)
+        table = memory.tables.get(name)
+        if table is not None:
+            return table
         if memory.metrics is None:
             await self._metrics.want(())
         assert memory.metrics is not None
@@ -161,11 +135,15 @@ class Catalogue:
         for channel in wanted:
             known = memory.channels.get(channel)
             if known is None:
-                known = _resolve(memory.metrics, *channel)
-                if len(memory.channels) < 100_000:  # senders choose these words
+                known = meaning(memory.metrics, *channel)
+                if len(memory.channels) < MOST_CHANNELS:  # senders choose these words
                     memory.channels[channel] = known
             found.append(known)
-        return found
+        table = ChannelTable.of(found)
+        if memory.tabled + len(name) <= MOST_CHANNELS:
+            memory.tables[name] = table
+            memory.tabled += len(name)
+        return table
 
     async def sensors(
         self, tenant_id: int, uids: list[str], *, is_auto_register: bool
@@ -251,24 +229,3 @@ async def sensors_by_uid(
     async with connection.cursor(row_factory=class_row(Sensor)) as cursor:
         await cursor.execute(SQL["sensors_by_uid"], {"tenant_id": tenant_id, "uids": uids})
         return await cursor.fetchall()
-
-
-def _resolve(metrics: dict[str, Metric], name: str, unit: str | None) -> Resolved | Refused:
-    metric = metrics.get(name.strip().lower())
-    if metric is None:
-        return Refused("metric", f"{name[:60]!r} is not known; GET /api/v1/metrics lists them")
-    if unit is None:
-        factor, shift = 1.0, 0.0
-    else:
-        entry = metric.units.get(normalise_unit(unit))
-        if entry is None:
-            return Refused(
-                "unit",
-                f"{unit[:40]!r} is not known for {metric.code}; it is stored in {metric.unit}",
-            )
-        if entry[0] is None:
-            return Refused("unit", f"{unit[:40]!r} is ambiguous for {metric.code}: {entry[2]}")
-        factor, shift = entry[0], entry[1]
-    # -0.0 added changes no value, not even a negative zero
-    shift = shift or -0.0
-    return Resolved(metric.metric_id, factor, shift, metric.plausible_min, metric.plausible_max)

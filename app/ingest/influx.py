@@ -16,7 +16,7 @@ from app.ingest.limits import Limits
 from app.ingest.line_protocol import decode_line_protocol
 from app.ingest.resolve import CLOCK_WINDOW
 from app.ingest.routes import store
-from app.ingest.times import scale
+from app.ingest.times import precision_of
 from app.ingest.verdict import Reply, Verdict
 from app.problem import to_problem
 from app.services import Services
@@ -89,8 +89,7 @@ async def post_write(request: Request) -> Response[bytes]:  # type: ignore[type-
     """Store Influx line protocol, as Telegraf's outputs.influxdb_v2 sends it."""
     services: Services = request.app.state.services
     settings = services.settings
-    precision = request.query_params.get("precision", "ns")
-    scale(precision)
+    precision = precision_of(request, "ns")
     body = await read_body(request, settings.ingest_max_body_bytes)
     limits = Limits(settings.ingest_max_readings, precision)
     columns = decode_line_protocol(body, limits, time.time_ns() // 1000)

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from app.errors import ClockWindow
 from app.identity.permission import Principal
 from app.ingest.band import BandTable
-from app.ingest.batch import Batch
-from app.ingest.catalogue import Catalogue, Fleet, Refused, is_uid
+from app.ingest.batch import Batch, is_ascending
+from app.ingest.catalogue import Catalogue, Fleet, is_uid
+from app.ingest.channel import ChannelTable
 from app.ingest.columns import Columns
 from app.settings import Settings
 
@@ -26,67 +27,98 @@ async def resolve(
     principal: Principal,
     settings: Settings,
     bands: BandTable | None,
-) -> tuple[Batch, NDArray[np.bool_]]:
-    """The batch to write and which of its readings are late, shape (n,).
+) -> tuple[Batch, NDArray[np.bool_] | None]:
+    """The batch to write and which of its readings are late, shape (n,); None: none is.
 
     What can't be written moves from `columns` to its rejections; `columns.index` then belongs to the
     batch, reading by reading.
     """
     assert principal.tenant_id is not None
     line = await _resolve_sensors(columns, catalogue, principal, bands)
-    factor, shift, metric_id, low, high = await _resolve_channels(columns, catalogue)
+    table = await catalogue.channels(columns.channels)
+    columns.reject_numbers(columns.channel_no, table.refused)
+    late_us = _reject_wrong_clocks(columns, settings)
+    value = _stored_values(columns, table)
 
-    now_us = time.time_ns() // 1000
-    columns.reject(
-        columns.ts > now_us + settings.clock_future_seconds * 1_000_000,
-        "ts",
-        f"lies more than {settings.clock_future_seconds} s ahead of the server's clock; "
-        "set the sensor's clock",
-        CLOCK_WINDOW,
-    )
-    columns.reject(
-        columns.ts < now_us - settings.clock_past_days * 86_400_000_000,
-        "ts",
-        f"is more than {settings.clock_past_days} days old; set the sensor's clock",
-        CLOCK_WINDOW,
-    )
     channel_no = columns.channel_no
-    with np.errstate(over="ignore"):  # refused just below
-        value = columns.value * factor[channel_no] + shift[channel_no]
-    magnitude = np.abs(value)
-    fits = (magnitude < LARGEST) & ((magnitude > SMALLEST) | (value == 0))
-    if not fits.all():
-        columns.reject(
-            ~fits, "value", f"is too large or too small: {SMALLEST:g} to {LARGEST:g}, or 0"
-        )
-        value, channel_no = value[fits], columns.channel_no
-
+    quality = np.full(len(value), NOT_EVALUATED, dtype=np.int16)
+    is_implausible = (value < table.low[channel_no]) | (value > table.high[channel_no])
+    if np.count_nonzero(is_implausible):
+        quality[is_implausible] = FAIL
     batch = Batch(
         sensor_id=columns.sensor_ids[columns.sensor_no],
-        metric_id=metric_id[channel_no],
+        metric_id=table.metric_id[channel_no],
         ts=columns.ts,
         value=value,
-        quality=np.where(
-            (value < low[channel_no]) | (value > high[channel_no]), FAIL, NOT_EVALUATED
-        ).astype(np.int16),
+        quality=quality,
         band=None if line is None else line[columns.sensor_no],
         bands=bands,
         newest=_newest_of_each(columns),
     )
-    return batch, columns.ts < now_us - settings.late_after_seconds * 1_000_000
+    return batch, None if late_us is None else columns.ts < late_us
+
+
+def _reject_wrong_clocks(columns: Columns, settings: Settings) -> int | None:
+    """Drop readings of the future and the far past; before which time one is late, if any is."""
+    if not len(columns.ts):
+        return None
+    now_us = time.time_ns() // 1000
+    first, last = int(columns.ts.min()), int(columns.ts.max())
+    future = now_us + settings.clock_future_seconds * 1_000_000
+    if last > future:
+        columns.reject(
+            columns.ts > future,
+            "ts",
+            f"lies more than {settings.clock_future_seconds} s ahead of the server's clock; "
+            "set the sensor's clock",
+            CLOCK_WINDOW,
+        )
+    past = now_us - settings.clock_past_days * 86_400_000_000
+    if first < past:
+        columns.reject(
+            columns.ts < past,
+            "ts",
+            f"is more than {settings.clock_past_days} days old; set the sensor's clock",
+            CLOCK_WINDOW,
+        )
+    late_us = now_us - settings.late_after_seconds * 1_000_000
+    return late_us if first < late_us else None
+
+
+def _stored_values(columns: Columns, table: ChannelTable) -> NDArray[np.float64]:
+    """The values in their stored units, without those that rollups can't take."""
+    value = columns.value
+    if not table.is_as_stored:
+        channel_no = columns.channel_no
+        with np.errstate(over="ignore"):  # refused just below
+            value = value * table.factor[channel_no] + table.shift[channel_no]
+    magnitude = np.abs(value)
+    if len(value) and not (magnitude.min() > SMALLEST and magnitude.max() < LARGEST):
+        fits = (magnitude < LARGEST) & ((magnitude > SMALLEST) | (value == 0))
+        if not fits.all():
+            columns.reject(
+                ~fits, "value", f"is too large or too small: {SMALLEST:g} to {LARGEST:g}, or 0"
+            )
+            value = value[fits]
+    return value
 
 
 def _newest_of_each(columns: Columns) -> NDArray[np.intp] | None:
     """Positions of the newest reading of each datastream; None where finding them costs too much."""
+    n = len(columns.ts)
+    if n == 1:
+        return np.zeros(1, dtype=np.intp)
     n_streams = len(columns.sensors) * len(columns.channels)
-    if n_streams > 4 * len(columns.ts) + 1000:
+    if n_streams > 4 * n + 1000:
         return None
     stream = columns.sensor_no * len(columns.channels) + columns.channel_no
-    position = np.arange(len(stream))
-    if (np.diff(columns.ts) < 0).any():
-        position = np.argsort(columns.ts, kind="stable")
+    position = np.arange(n)
     newest = np.full(n_streams, -1, dtype=np.intp)
-    newest[stream[position]] = position  # of several the last one stays
+    if is_ascending(columns.ts):
+        newest[stream] = position  # of several the last one stays
+    else:
+        position = np.argsort(columns.ts, kind="stable")
+        newest[stream[position]] = position
     return newest[newest >= 0]
 
 
@@ -133,32 +165,3 @@ async def _resolve_sensors(
     columns.reject_numbers(columns.sensor_no, refused)
     columns.reject_numbers(columns.sensor_no, away, "unavailable")
     return line
-
-
-async def _resolve_channels(
-    columns: Columns, catalogue: Catalogue
-) -> tuple[
-    NDArray[np.float64],
-    NDArray[np.float64],
-    NDArray[np.int16],
-    NDArray[np.float64],
-    NDArray[np.float64],
-]:
-    """factor, shift, metric_id, plausible_min, plausible_max; each of shape (channels,)."""
-    channels = await catalogue.channels(columns.channels)
-    table = np.zeros((len(channels), 4))
-    metric_id = np.zeros(len(channels), dtype=np.int16)
-    refused: dict[int, tuple[str, str]] = {}
-    for number, channel in enumerate(channels):
-        if isinstance(channel, Refused):
-            refused[number] = (channel.field, channel.reason)
-        else:
-            table[number] = (
-                channel.factor,
-                channel.shift,
-                channel.plausible_min,
-                channel.plausible_max,
-            )
-            metric_id[number] = channel.metric_id
-    columns.reject_numbers(columns.channel_no, refused)
-    return table[:, 0], table[:, 1], metric_id, table[:, 2], table[:, 3]

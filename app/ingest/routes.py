@@ -32,7 +32,7 @@ from app.ingest.limits import Limits
 from app.ingest.parquet import decode_parquet
 from app.ingest.replay_guard import ReplayGuard
 from app.ingest.resolve import CLOCK_WINDOW, resolve
-from app.ingest.times import scale
+from app.ingest.times import precision_of
 from app.ingest.verdict import Code, Reply, reply
 from app.ops.metrics import READINGS
 from app.services import Services
@@ -73,9 +73,9 @@ async def store(
     columns: Columns,
     *,
     is_minimal: bool,
-    headers: dict[str, str] | None = None,
+    fields: dict[str, str] | None = None,
 ) -> Reply:
-    """Resolve, take tokens, write, sum up. `headers` gets the RateLimit fields.
+    """Resolve, take tokens, write, sum up. `fields` gets the RateLimit fields.
 
     Raises EmptyBatch, Forbidden, PartlyStored, RateLimited, Unavailable.
     """
@@ -86,11 +86,12 @@ async def store(
     batch, is_late = await resolve(
         columns, services.catalogue, principal, services.settings, services.writer.bands.table
     )
-    fields = await services.limiter.take(principal, columns)
-    if headers is not None:
-        headers.update(fields)
+    granted = await services.limiter.take(principal, columns)
+    if fields is not None:
+        fields.update(granted)
     codes = await services.writer.submit(batch)
-    codes[(codes == Code.STORED) & is_late] = Code.LATE
+    if is_late is not None:
+        codes[(codes == Code.STORED) & is_late] = Code.LATE
     result = reply(codes, columns.index, columns.rejected, is_minimal=is_minimal)
     for verdict in VERDICTS:
         if number := getattr(result, verdict):
@@ -130,35 +131,30 @@ async def post_readings(request: Request) -> Response[bytes]:  # type: ignore[ty
     services: Services = request.app.state.services
     principal: Principal = request.user
     settings = services.settings
-    decode = decoder_for(request.headers.get("content-type", ""))
-    precision = request.query_params.get("precision", "s")
-    scale(precision)
+    headers = request.headers
+    decode = decoder_for(headers.get("content-type", ""))
+    precision = precision_of(request, "s")
     body = await read_body(request, settings.ingest_max_body_bytes)
 
     guard = None
-    if "idempotency-key" in request.headers:
-        guard = ReplayGuard(
-            services.pool,
-            principal.api_key_id,
-            request.headers["idempotency-key"],
-            precision.encode(),
-            body,
-        )
+    key = headers.get("idempotency-key")
+    if key is not None:
+        guard = ReplayGuard(services.pool, principal.api_key_id, key, precision.encode(), body)
         kept = await guard.recall()
         if kept is not None:
             return Response(kept.reply, status_code=kept.status, media_type="application/json")
 
     limits = Limits(settings.ingest_max_readings, precision, settings.ingest_max_body_bytes)
     columns = decode(body, limits)
-    is_minimal = "return=minimal" in request.headers.get("prefer", "")
-    headers: dict[str, str] = {}
-    result = await store(services, principal, columns, is_minimal=is_minimal, headers=headers)
+    is_minimal = "return=minimal" in headers.get("prefer", "")
+    fields: dict[str, str] = {}
+    result = await store(services, principal, columns, is_minimal=is_minimal, fields=fields)
     if result.rejected == result.sent:
         raise nothing_stored(result)
     answer = msgspec.json.encode(result)
     if guard is not None:
         await guard.keep(200, answer)
-    return Response(answer, media_type="application/json", headers=headers)
+    return Response(answer, media_type="application/json", headers=fields)
 
 
 @post(
@@ -170,8 +166,8 @@ async def post_sensors_data(request: Request) -> Response[bytes]:  # type: ignor
     settings = services.settings
     body = await read_body(request, settings.ingest_max_body_bytes)
     columns = decode_flat(body, Limits(settings.ingest_max_readings), time.time_ns() // 1000)
-    headers: dict[str, str] = {}
-    result = await store(services, request.user, columns, is_minimal=False, headers=headers)
+    fields: dict[str, str] = {}
+    result = await store(services, request.user, columns, is_minimal=False, fields=fields)
     if result.rejected == result.sent:
         raise nothing_stored(result)
     answer = {
@@ -180,7 +176,7 @@ async def post_sensors_data(request: Request) -> Response[bytes]:  # type: ignor
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         **msgspec.to_builtins(result),
     }
-    return Response(msgspec.json.encode(answer), media_type="application/json", headers=headers)
+    return Response(msgspec.json.encode(answer), media_type="application/json", headers=fields)
 
 
 ROUTES: list[ControllerRouterHandler] = [post_readings, post_sensors_data]

@@ -6,8 +6,10 @@ refused with what to send instead. Columns of the usual form (…Z) are parsed a
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
+from litestar import Request
 from numpy.typing import NDArray
 
 from app.epoch import micros
@@ -29,6 +31,15 @@ def scale(precision: str) -> float:
         return PRECISIONS[precision]
     except KeyError:
         raise BadRequest(f"precision: {precision!r} is none of s, ms, us, ns.") from None
+
+
+def precision_of(request: Request[Any, Any, Any], default: str) -> str:
+    """In which unit a request's epoch numbers are. Raises BadRequest for an unknown one."""
+    if not request.scope["query_string"]:
+        return default
+    precision = str(request.query_params.get("precision", default))
+    scale(precision)
+    return precision
 
 
 def epoch_times(

@@ -71,7 +71,7 @@ def reply(
     rejected: those that did not, the unavailable ones of sensors that nobody could ask for included.
     Minimal replies list nothing but rejections and conflicts.
     """
-    if not rejected and not codes.any():  # as good as always
+    if not rejected and not np.count_nonzero(codes):  # as good as always
         n = len(codes)
         return Reply(sent=n, stored=n, duplicate=0, conflict=0, late=0, rejected=0, verdicts=[])
     count = np.bincount(codes, minlength=6)

@@ -185,5 +185,8 @@ class Limiter:
 
 def sensor_parts(columns: Columns) -> list[Part]:
     """How many readings of which sensors a resolved request brings."""
-    counts = np.bincount(columns.sensor_no, minlength=len(columns.sensors))
-    return parts(columns.sensor_ids.tolist(), counts.tolist())
+    if len(columns.sensors) == 1:
+        counts = [len(columns.sensor_no)]
+    else:
+        counts = np.bincount(columns.sensor_no, minlength=len(columns.sensors)).tolist()
+    return parts(columns.sensor_ids.tolist(), counts)
