@@ -4,7 +4,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,3 +78,14 @@ def numbered(items: Sequence[T]) -> tuple[list[T], NDArray[np.int32]]:
     numbers: defaultdict[T, int] = defaultdict(itertools.count().__next__)
     number = np.fromiter(map(numbers.__getitem__, items), np.int32, len(items))
     return list(numbers), number
+
+
+def distinct(
+    numbers: NDArray[np.integer[Any]], size: int
+) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:
+    """Which numbers from 0 to size - 1 occur, in order, and each one's position among them."""
+    if size > 4 * len(numbers) + 1000:
+        return np.unique(numbers, return_inverse=True)
+    is_used = np.zeros(size, dtype=np.bool_)
+    is_used[numbers] = True
+    return np.flatnonzero(is_used), (np.cumsum(is_used) - 1)[numbers]

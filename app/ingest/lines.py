@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.ingest.columns import Channel, Columns, numbered
+from app.ingest.columns import Channel, Columns, distinct, numbered
 from app.ingest.limits import Limits
 from app.ingest.line import Head, Wrong, parse_head, parse_value
 from app.ingest.times import epoch_times
@@ -81,15 +81,13 @@ def _columns(
     names = [alias.decode() for alias in aliases]
 
     line_no = np.repeat(np.arange(len(fields)), [text.count(b"=") for text in fields])
-    distinct, head_no = numbered(heads)
-    parsed = [_head(text) for text in distinct]
+    texts, head_no = numbered(heads)
+    parsed = [_head(text) for text in texts]
     sensors, sensor_of = numbered([head.sensor for head in parsed])
     # what a field's name means depends on the measurement and the unit
     contexts, context_of = numbered([(head.measurement, head.unit) for head in parsed])
-    kinds, kind_no = np.arange(len(names)), alias_no
-    if len(contexts) > 1:
-        kind = context_of[head_no][line_no] * np.int64(len(names)) + alias_no
-        kinds, kind_no = np.unique(kind, return_inverse=True)
+    kind = context_of[head_no][line_no] * np.int64(len(names)) + alias_no
+    kinds, kind_no = distinct(kind, len(contexts) * len(names))
     meanings: list[Channel] = []
     for number in kinds.tolist():
         (measurement, unit), name = contexts[number // len(names)], names[number % len(names)]

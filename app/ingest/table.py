@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from app.errors import MalformedBody
-from app.ingest.columns import Channel, Columns
+from app.ingest.columns import Channel, Columns, distinct
 from app.ingest.limits import Limits
 from app.ingest.times import epoch_times, parse_times
 from app.ingest.verdict import Verdict
@@ -115,11 +115,11 @@ def _texts(array: pa.Array, name: str) -> Texts:
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
     raw = array.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    used, position = np.unique(raw, return_inverse=True)
+    used, position = distinct(raw + 1, len(array.dictionary) + 1)  # 0 is null
     numbers: dict[str, int] = {}
     new = np.full(len(used), -1, dtype=np.int32)
-    start = int(bool(used.size) and used[0] < 0)
-    words = array.dictionary.take(pa.array(used[start:])).to_pylist()
+    start = int(bool(used.size) and used[0] == 0)
+    words = array.dictionary.take(pa.array(used[start:] - 1)).to_pylist()
     for at, word in enumerate(words, start=start):
         if word is not None:
             new[at] = numbers.setdefault(word, len(numbers))
@@ -292,7 +292,7 @@ def _long(
         keep[list(rejected)] = False
         result.keep(keep)
         kind = kind[keep]
-    kinds, position = np.unique(kind, return_inverse=True)
+    kinds, position = distinct(kind, max(len(metric.distinct), 1) * width)
     result.channel_no = position.astype(np.int32)
     for number in kinds.tolist():
         unit_no = number % width - 1
