@@ -41,6 +41,9 @@ def _template(layout: list[tuple[str, str]]) -> NDArray[np.void]:
     return record
 
 
+Order = NDArray[np.intp] | slice
+"""Positions in the order wanted."""
+
 CANDIDATE, READING, STAGED = _template(_CANDIDATE), _template(_READING), _template(_STAGED)
 
 
@@ -76,9 +79,9 @@ class Batch:
 
     def copy_readings(self) -> memoryview:
         """For COPY_READING, about in the order of the table's key: its index grows at one end."""
-        batch = self if is_ascending(self.ts) else self.where(_by_time(self.ts))
-        buffer, records = batch._filled(READING)
-        records["quality"] = batch.quality
+        order = slice(None) if is_ascending(self.ts) else _by_time(self.ts)
+        buffer, records = self._filled(READING, order)
+        records["quality"] = self.quality[order]
         return buffer
 
     def copy_staged(self) -> memoryview:
@@ -91,17 +94,19 @@ class Batch:
         """For COPY_CANDIDATE."""
         return self._filled(CANDIDATE)[0]
 
-    def _filled(self, template: NDArray[np.void]) -> tuple[memoryview, NDArray[np.void]]:
+    def _filled(
+        self, template: NDArray[np.void], order: Order = slice(None)
+    ) -> tuple[memoryview, NDArray[np.void]]:
         """The bytes of a COPY and, in them, the records."""
         begin, end = len(HEADER), len(HEADER) + len(self) * template.itemsize
         buffer = np.empty(end + len(TRAILER), dtype=np.uint8)
         buffer.data[:begin], buffer.data[end:] = HEADER, TRAILER
         buffer[begin:end].reshape(-1, template.itemsize)[:] = template.view(np.uint8)
         records = buffer[begin:end].view(template.dtype)
-        records["sensor_id"] = self.sensor_id
-        records["ts"] = self.ts - POSTGRES_EPOCH
-        records["value"] = self.value
-        records["metric_id"] = self.metric_id
+        records["sensor_id"] = self.sensor_id[order]
+        records["ts"] = self.ts[order] - POSTGRES_EPOCH
+        records["value"] = self.value[order]
+        records["metric_id"] = self.metric_id[order]
         return buffer.data, records
 
 
