@@ -73,7 +73,6 @@ CASES: dict[str, tuple[int, Ask]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_both_roads_answer_the_same(tenant: Tenant, name: str) -> None:
-    tenant.make_sensor("s1")
     status, ask = CASES[name]
     seen = []
     for host in (USUAL, UNUSUAL):
@@ -86,7 +85,6 @@ def test_both_roads_answer_the_same(tenant: Tenant, name: str) -> None:
 
 
 def test_a_path_to_be_tidied_takes_the_long_road(tenant: Tenant) -> None:
-    tenant.make_sensor("s1")
     for path in ("/api/v1/readings/", "/api//v1/readings"):
         assert tenant.post([row(7)], path).status_code == 200
     assert tenant.post([row(7)], headers={"Host": "a b"}).status_code == 400
