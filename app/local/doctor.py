@@ -19,12 +19,15 @@ Status = Literal["yes", "substitute", "no", "unknown"]
 FLOOR = (2, 18, 1)  # earlier: rows lost, wrong values in statement triggers
 RECOMMENDED = (2, 26, 4)
 CLASHING = (2, 22)  # from here on its custom scan has the name of Citus columnar's
+LOCKS = 256
+"""Which max_locks_per_transaction a database of chunks needs at least."""
 EXTENSIONS = ("timescaledb", "timescaledb_toolkit", "citus", "postgis")
 SETTINGS = (
     "data_checksums",
     "fsync",
     "full_page_writes",
     "max_connections",
+    "max_locks_per_transaction",
     "max_parallel_workers_per_gather",
     "max_prepared_transactions",
     "shared_preload_libraries",
@@ -122,7 +125,7 @@ def make_offer(
 
 def findings(offer: Offer) -> list[Finding]:
     """Everything worth saying, the dangerous first."""
-    return by_level([*_timescaledb(offer), *_citus(offer), *_durability(offer)])
+    return by_level([*_timescaledb(offer), *_citus(offer), *_locks(offer), *_durability(offer)])
 
 
 def by_level(found: list[Finding]) -> list[Finding]:
@@ -240,6 +243,15 @@ def _two_phase(offer: Offer) -> list[Finding]:
     detail = f"{prepared}: a write to several shards " + ("may fail" if prepared else "fails")
     remedy = f"on every node: alter system set {name} = {2 * connections}; restart"
     return [Finding(level, name, detail, remedy)] if connections else []
+
+
+def _locks(offer: Offer) -> list[Finding]:
+    """A question over a long history locks each of its chunks; the table of locks is everybody's."""
+    name = "max_locks_per_transaction"
+    if int(offer.settings.get(name, LOCKS)) >= LOCKS:
+        return []
+    detail = f"{offer.settings[name]}: questions over years of chunks can leave writers no locks"
+    return [Finding("warning", name, detail, f"alter system set {name} = {LOCKS}; restart")]
 
 
 def _durability(offer: Offer) -> list[Finding]:

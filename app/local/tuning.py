@@ -60,6 +60,9 @@ def settings_for(machine: Machine, preload: Sequence[str], *, workers: int = 0) 
         "maintenance_work_mem": _mb(_between(64 * MB, memory // 16, GB)),
         "work_mem": _mb(_between(8 * MB, memory // 512, 64 * MB)),
         "max_connections": "100",
+        # A question without a time locks every chunk, four locks where it is compressed. The table is
+        # everybody's: where it is full, writers fail as well. 0.4 kB each, taken when first used.
+        "max_locks_per_transaction": str(_between(256, memory // (16 * MB), 2048)),
         # TimescaleDB takes 16 for its jobs and one a database; parallel queries need theirs too.
         "max_worker_processes": str(24 + cores),
         "max_parallel_workers": str(cores),
@@ -99,8 +102,6 @@ def _of_a_node(workers: int, cores: int) -> dict[str, str]:
         "max_connections": str(connections),
         # A write to several shards is prepared on each; every backend may be at it, twice.
         "max_prepared_transactions": str(2 * connections),
-        # Each shard is a hypertable with chunks and aggregates of its own, and so are their locks.
-        "max_locks_per_transaction": "256",
         # Each shard has its own policies. Beside the jobs: a scheduler and a Citus daemon a database.
         "timescaledb.max_background_workers": str(jobs),
         "max_worker_processes": str(jobs + 16 + cores),

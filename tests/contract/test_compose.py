@@ -109,7 +109,10 @@ def test_nodes_have_what_local_nodes_have(services: dict[str, dict[str, Any]]) -
     machine = Machine(memory_bytes=24 * GB, cores=4, free_disk_bytes=100 * GB)
     alone, node = (settings_for(machine, ("citus", "timescaledb"), workers=n) for n in (0, 2))
     elsewhere = {"citus.local_hostname", "citus.node_conninfo", "max_worker_processes"}
-    of_memory = {"shared_buffers", "effective_cache_size", "maintenance_work_mem", "work_mem"}
+    of_memory = {
+        "shared_buffers", "effective_cache_size", "maintenance_work_mem", "work_mem",
+        "max_locks_per_transaction",
+    }  # fmt: skip
     of_disk = {"max_wal_size", "min_wal_size"}
     wanted = {k: v for k, v in node.items() if alone.get(k) != v}
     for name in ("coordinator", "worker-1", "worker-2"):

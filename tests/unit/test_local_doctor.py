@@ -60,6 +60,13 @@ def test_a_good_server_has_no_findings() -> None:
     assert findings(offer()) == []
 
 
+def test_few_locks_are_warned_of() -> None:
+    few = offer(max_locks_per_transaction="64")
+    assert subjects(few, "warning") == ["max_locks_per_transaction"]
+    assert not is_dangerous(findings(few))
+    assert findings(offer(max_locks_per_transaction="256")) == []
+
+
 @pytest.mark.parametrize("preload", ["citus,timescaledb", '"citus", "timescaledb"'])
 def test_citus_and_timescaledb_with_parallel_query_are_dangerous(preload: str) -> None:
     bad = offer(citus="14.0-1", shared_preload_libraries=preload)

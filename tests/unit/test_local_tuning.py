@@ -23,6 +23,15 @@ def test_wal_is_large_only_where_the_disk_is(disk: int, expected: str) -> None:
     assert settings_for(machine(disk=disk), [])["max_wal_size"] == expected
 
 
+@pytest.mark.parametrize(
+    ("memory", "expected"), [(GB, "256"), (16 * GB, "1024"), (256 * GB, "2048")]
+)
+def test_there_are_locks_for_years_of_chunks(memory: int, expected: str) -> None:
+    name = "max_locks_per_transaction"
+    assert settings_for(machine(memory=memory), [])[name] == expected
+    assert int(settings_for(machine(memory=memory), [], workers=2)[name]) >= 256
+
+
 def test_nothing_acknowledged_can_be_lost() -> None:
     settings = settings_for(machine(), ["timescaledb"])
     assert settings["synchronous_commit"] == "on"
