@@ -5,18 +5,19 @@ Invariants
 - The common road is one COPY into the hypertable. After a unique violation the group, and some that
   follow, take the other, which looks first what is stored.
 - One submission's failure is not its neighbours': a group that fails is tried again in parts.
+- Few readings don't wait for many: where the others are busy with big groups, a connection writes what
+  small submissions bring at once; and in a group they come first.
 - A second connection helps only where there is much to write: it takes its part once ENOUGH waits for
   each COPY, or the others don't come back soon. Fewer, bigger transactions cost everybody less.
 - What waits is bounded in readings; beyond that `submit` raises Unavailable and nothing is kept.
+- Where the server is short of memory or locks for a moment (somebody's long question), the group waits.
 - A lost connection is made anew; what was in flight is written again, which is safe because every
   reading has a natural key. While the server is away, waiting requests fail with 503.
 """
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import psycopg
@@ -31,6 +32,7 @@ from app.ingest.batch import Batch, join
 from app.ingest.known import Codes
 from app.ingest.latest import LatestKeeper
 from app.ingest.link import Link
+from app.ingest.queue import Queue, Submission, fail
 from app.ingest.shard import Target
 from app.ingest.verdict import Code
 from app.settings import Settings
@@ -45,14 +47,8 @@ PATIENCE_SECONDS = 0.05
 """How long fewer wait for that connection."""
 WARY = 16
 """Groups after a collision that are looked up before they are written, not after they have failed."""
-
-
-@dataclass
-class Submission:
-    """One request's readings on their way."""
-
-    batch: Batch
-    done: asyncio.Future[Codes]
+SHORTAGE_SECONDS = (0.1, 0.4, 1.5, 3.0)
+"""Pauses before a group is tried again that found the server short of memory or locks."""
 
 
 class Writer:
@@ -73,18 +69,18 @@ class Writer:
         """How many COPYs a gateway's batch is cut into, on all nodes together."""
         self._url = url
         self._targets = targets
-        self._waiting: deque[Submission] = deque()
+        self._waiting = Queue()
         self._wake = asyncio.Event()
         self._go = asyncio.Event()
         """Set where a writer may take what waits, however little it is."""
         self._busy = 0
+        self._busy_with_large = 0
         self._wary = 0
         """Groups that are still to be looked up first."""
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
         self._bands = bands
         self.latest = LatestKeeper(url, targets, on_stray=on_stray)
-        self.queued_readings = 0
         self.connected = 0
         """Writer connections that are up."""
 
@@ -133,11 +129,20 @@ class Writer:
                 headers={"Retry-After": "1"},
             )
         submission = Submission(batch, asyncio.get_running_loop().create_future())
-        self._waiting.append(submission)
-        self.queued_readings += len(batch)
+        self._waiting.put(submission)
         self._wake.set()
         self._weigh()
         return await submission.done
+
+    @property
+    def queued_readings(self) -> int:
+        """What waits."""
+        return self._waiting.readings
+
+    @property
+    def _is_lane(self) -> bool:
+        """Whether there is something small, and all who are busy are so with something large."""
+        return bool(self._waiting.small) and self._busy == self._busy_with_large > 0
 
     @property
     def _enough(self) -> int:
@@ -146,7 +151,8 @@ class Writer:
 
     def _weigh(self) -> None:
         """May whoever is free begin?"""
-        if not self._busy or self.queued_readings >= self._enough or self._is_stopping:
+        is_much = self.queued_readings >= self._enough
+        if not self._busy or is_much or self._is_lane or self._is_stopping:
             self._go.set()
         else:
             self._go.clear()
@@ -164,14 +170,7 @@ class Writer:
         idle = self._settings.ingest_writers - self._busy
         shares = max(1, min(idle, self.queued_readings // self._enough))
         most = min(GROUP_READINGS, max(ENOUGH, -(-self.queued_readings // shares)))
-        group: list[Submission] = []
-        size = 0
-        while self._waiting and (not group or size + len(self._waiting[0].batch) <= most):
-            submission = self._waiting.popleft()
-            self.queued_readings -= len(submission.batch)
-            if not submission.done.done():  # whoever asked may be gone
-                group.append(submission)
-                size += len(submission.batch)
+        group = self._waiting.take(most, is_small_only=self._is_lane)
         if not self._waiting and not self._is_stopping:  # all writers must see the end
             self._wake.clear()
         return group
@@ -185,7 +184,9 @@ class Writer:
                 if self._is_stopping:
                     break
                 continue
+            is_large = sum(len(submission.batch) for submission in group) > ENOUGH
             self._busy += 1
+            self._busy_with_large += is_large
             self._weigh()
             for attempt in (1, 2):
                 try:
@@ -198,15 +199,16 @@ class Writer:
                     await self._close(link)
                     link = None
                     if attempt == 2:
-                        _fail(group, _away())
+                        fail(group, _away())
                         await asyncio.sleep(0.2)
                 except Exception as exc:
                     log.exception("writer_failed")
                     await self._close(link)
                     link = None
-                    _fail(group, exc)
+                    fail(group, exc)
                     break
             self._busy -= 1
+            self._busy_with_large -= is_large
             self._weigh()
         await self._close(link)
 
@@ -223,20 +225,29 @@ class Writer:
     async def _write(self, link: Link, group: list[Submission]) -> None:
         """Write a group by the quickest road that works; every future is resolved or failed."""
         batch = join([submission.batch for submission in group])
-        try:
-            codes = None
-            if self._wary:
-                self._wary -= 1
-            else:
-                codes = await link.store_new(self._targets, batch)
-            if codes is None:
-                codes = await link.store_colliding(self._targets, batch)
-                if codes.any():
-                    self._wary = WARY
-        except psycopg.Error as exc:
-            await self._write_parts(link, group, exc)
-            return
+        for pause in (*SHORTAGE_SECONDS, None):
+            try:
+                codes = await self._store(link, batch)
+                break
+            except psycopg.Error as exc:
+                if pause is None or not isinstance(exc, psycopg.errors.OutOfMemory):
+                    await self._write_parts(link, group, exc)
+                    return
+                log.warning("writer_waits", sqlstate=exc.sqlstate, error=str(exc).strip())
+                await asyncio.sleep(pause)
         self._resolve(group, batch, codes)
+
+    async def _store(self, link: Link, batch: Batch) -> Codes:
+        codes = None
+        if self._wary:
+            self._wary -= 1
+        else:
+            codes = await link.store_new(self._targets, batch)
+        if codes is None:
+            codes = await link.store_colliding(self._targets, batch)
+            if codes.any():
+                self._wary = WARY
+        return codes
 
     async def _write_parts(self, link: Link, group: list[Submission], cause: psycopg.Error) -> None:
         """The group failed as a whole: each submission for itself, the guilty one fails alone."""
@@ -245,16 +256,16 @@ class Writer:
         if _is_lost(link.connection, cause):
             raise psycopg.OperationalError(str(cause).strip()) from cause
         if node_away(cause):  # behind the server, which holds all of the group
-            _fail(group, _away())
+            fail(group, _away())
             return
         if is_elsewhere(cause) and len(group) == 1:  # the road knows what to do
-            _fail(group, cause)
+            fail(group, cause)
             return
         if isinstance(cause, psycopg.OperationalError) and not (
             isinstance(cause, psycopg.errors.DeadlockDetected) or is_elsewhere(cause)
         ):
             # a time-out or a full disk, no reading's fault: parts would fail as the whole did
-            _fail(group, _busy())
+            fail(group, _busy())
             return
         for submission in group:
             try:
@@ -263,7 +274,7 @@ class Writer:
                 if _is_lost(link.connection, exc):
                     raise psycopg.OperationalError(str(exc).strip()) from exc
                 is_passing = node_away(exc) or isinstance(exc, psycopg.OperationalError)
-                _fail([submission], _busy() if is_passing and not is_elsewhere(exc) else exc)
+                fail([submission], _busy() if is_passing and not is_elsewhere(exc) else exc)
                 continue
             self._resolve([submission], submission.batch, codes)
 
@@ -297,9 +308,3 @@ def _busy() -> Unavailable:
         "The database can't take readings right now; nothing was stored, send again later.",
         headers={"Retry-After": "5"},
     )
-
-
-def _fail(group: list[Submission], exc: Exception) -> None:
-    for submission in group:
-        if not submission.done.done():
-            submission.done.set_exception(exc)

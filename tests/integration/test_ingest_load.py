@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
+from fix_database import Server
 from fix_server import Api, Tenant, now, row
 
 START = int(datetime.now(UTC).timestamp()) - 3_000
@@ -172,3 +174,36 @@ def test_what_was_accepted_is_written_before_the_process_ends(serve: Callable[..
         "select value from telemetry.latest_reading join telemetry.sensor using (sensor_id)"
     )
     assert latest == [(7,)]
+
+
+SHORT_TWICE = """
+create sequence public.shortage;
+create function public.tg_shortage() returns trigger language plpgsql security definer as $$
+begin
+    if nextval('public.shortage') <= 2 then
+        raise exception 'out of shared memory' using errcode = 'out_of_memory';
+    end if;
+    return new;
+end;
+$$;
+create trigger shortage before insert on telemetry.reading
+for each row execute function public.tg_shortage();
+"""
+
+
+def test_a_server_that_is_short_of_locks_for_a_moment_is_waited_for(
+    serve: Callable[..., Api], pg_server: Server
+) -> None:
+    if pg_server.is_distributed:
+        pytest.skip("a distributed table takes no trigger from outside")
+    api = serve()
+    tenant = api.make_tenant()
+    tenant.make_sensor("s1")
+    assert tenant.post(row(1, START)).status_code == 200
+    with psycopg.connect(api.superuser_url, autocommit=True) as connection:
+        connection.execute(SHORT_TWICE)
+        answer = tenant.post(row(2, START + 1))
+    assert (answer.status_code, answer.json()["stored"]) == (200, 1)
+    assert len(tenant.stored()) == 2
+    assert api.sql("select last_value from public.shortage") == [(3,)]
+    assert "53200" in api.log.read_text(), "the log does not say why it waited"
