@@ -68,13 +68,24 @@ async def outbox_page(
 
 
 async def outbox_alerts(
-    connection: AsyncConnection, *, sensor_ids: list[int], episode_ids: list[int]
+    connection: AsyncConnection,
+    *,
+    sensor_ids: list[int],
+    episode_ids: list[int],
+    is_apart: bool = True,
 ) -> list[Alert]:
-    """These alerts of these sensors; of a distributed server only their shards are asked."""
+    """These alerts of these sensors; where they are `is_apart`, on nodes, only their shards are asked."""
     async with connection.cursor(row_factory=class_row(Alert)) as cursor:
         args = {"sensor_ids": sensor_ids, "episode_ids": episode_ids}
-        await cursor.execute(SQL["outbox_alerts"], args, prepare=False)
+        await cursor.execute(SQL["outbox_alerts"], args, prepare=False if is_apart else None)
         return await cursor.fetchall()
+
+
+async def outbox_is_apart(connection: AsyncConnection) -> bool:
+    """Whether events are noted on other nodes, and have to be collected."""
+    async with connection.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(SQL["outbox_is_apart"])
+        return bool(await cursor.fetchone())
 
 
 async def outbox_collect(connection: AsyncConnection) -> int:
@@ -99,6 +110,7 @@ async def read_events(
     tenant_id: int | None,
     count: int,
     apart: Apart | None = None,
+    is_apart: bool = True,
 ) -> Page:
     """Events after an identifier, and those of `gaps` that are there by now.
 
@@ -110,7 +122,7 @@ async def read_events(
     alerts: dict[int, Alert] = {}
     if rows:
         try:
-            alerts = await _alerts(connection, rows, sensor_ids)
+            alerts = await _alerts(connection, rows, sensor_ids, is_apart)
         except OperationalError as exc:
             if apart is None or connection.closed or node_away(exc) is None:
                 raise
@@ -130,13 +142,17 @@ async def read_events(
 
 
 async def _alerts(
-    connection: AsyncConnection, rows: list[OutboxRow], sensor_ids: list[int]
+    connection: AsyncConnection,
+    rows: list[OutboxRow],
+    sensor_ids: list[int],
+    is_apart: bool = True,
 ) -> dict[int, Alert]:
     wanted = set(sensor_ids)
     found = await outbox_alerts(
         connection,
         sensor_ids=sensor_ids,
         episode_ids=[row.episode_id for row in rows if row.sensor_id in wanted],
+        is_apart=is_apart,
     )
     return {alert.alert_id: alert for alert in found}
 

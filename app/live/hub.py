@@ -32,6 +32,7 @@ from app.live.event import (
     message,
     outbox_collect,
     outbox_collect_living,
+    outbox_is_apart,
     outbox_known,
     outbox_newest,
     read_events,
@@ -123,6 +124,7 @@ class Hub:
         self._task: asyncio.Task[None] | None = None
         self._subscriptions: set[Subscription] = set()
         self._connection: Connection | None = None
+        self._is_apart = True
         self._lock = asyncio.Lock()
         self._mark: int | None = None
         self._gaps: dict[int, float] = {}
@@ -215,10 +217,11 @@ class Hub:
             self._mark = None
             self._gaps.clear()
             return
-        is_partial = time.monotonic() < self._partial_until
         try:
-            collect = outbox_collect_living if is_partial else outbox_collect
-            await collect(await self._line())
+            line = await self._line()
+            if self._is_apart:
+                is_partial = time.monotonic() < self._partial_until
+                await (outbox_collect_living if is_partial else outbox_collect)(line)
         except psycopg.OperationalError:
             self._partial_until = time.monotonic() + PARTIAL_SECONDS
             raise
@@ -234,6 +237,7 @@ class Hub:
                 tenant_id=None,
                 count=PAGE_EVENTS,
                 apart=self._apart,
+                is_apart=self._is_apart,
             )
             is_more = page.is_full
             self._account_for(event.outbox_id for event in page.events)
@@ -291,6 +295,7 @@ class Hub:
             )
             if not self._connection.is_pooled:
                 self._connection.prepare_threshold = 1
+            self._is_apart = await outbox_is_apart(self._connection)
         return self._connection
 
     async def _hang_up(self) -> None:

@@ -1,3 +1,6 @@
+-- name: outbox_is_apart
+select exists (select from pg_catalog.pg_extension as x where x.extname = 'citus') as is_apart;
+
 -- name: outbox_collect
 select alert.collect() as collected;
 
