@@ -11,15 +11,12 @@ stable
 begin atomic
     select telemetry.refresh_call(
         s.rollup,
-        date_trunc(s.unit, p_from, 'UTC'),
-        date_trunc(s.unit, p_to + s.width - interval '1 microsecond', 'UTC')
+        time_bucket(w.width, p_from),
+        time_bucket(w.width, p_to + w.width - interval '1 microsecond')
     )
-    from (
-        values
-            (1, 'telemetry.rollup_1m', 'hour', interval '1 hour'),
-            (2, 'telemetry.rollup_1h', 'hour', interval '1 hour'),
-            (3, 'telemetry.rollup_1d', 'day', interval '1 day')
-    ) as s (no, rollup, unit, width)
+    from telemetry.rollups() as s
+    -- whole hours of minutes, or the hours' edges would lack some
+    cross join lateral (select greatest(s.width, interval '1 hour') as width) as w
     -- some tenant's readings of that time have expired: its rollups are all there is of them
     where isempty(archive.frozen(p_from, p_to))
     order by s.no;
@@ -48,7 +45,7 @@ begin atomic
             select
             from timescaledb_information.continuous_aggregates as c
             where format('%I.%I', c.view_schema, c.view_name) in (
-                    'telemetry.rollup_1m', 'telemetry.rollup_1h', 'telemetry.rollup_1d'
+                    select p.rollup from telemetry.rollups() as p
                 )
                 and (
                     (j.hypertable_schema, j.hypertable_name) = (c.view_schema, c.view_name)
@@ -74,7 +71,7 @@ begin
         select format('%I.%I', c.materialization_hypertable_schema, c.materialization_hypertable_name)
         from timescaledb_information.continuous_aggregates as c
         where format('%I.%I', c.view_schema, c.view_name) in (
-            'telemetry.rollup_1m', 'telemetry.rollup_1h', 'telemetry.rollup_1d'
+            select p.rollup from telemetry.rollups() as p
         )
         order by 1
     loop

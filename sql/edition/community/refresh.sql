@@ -10,12 +10,7 @@ stable
 begin atomic
     -- what is cold would be erased
     select telemetry.refresh_call(s.rollup, archive.hot_from(), time_bucket(s.width, now()))
-    from (
-        values
-            (1, 'telemetry.rollup_1m', interval '1 minute'),
-            (2, 'telemetry.rollup_1h', interval '1 hour'),
-            (3, 'telemetry.rollup_1d', interval '1 day')
-    ) as s (no, rollup, width)
+    from telemetry.rollups() as s
     where not p_is_scheduled
     order by s.no;
 end;
@@ -50,12 +45,7 @@ begin
                 _timescaledb_functions.to_unix_microseconds(e.starts_at),
                 _timescaledb_functions.to_unix_microseconds(e.ends_at)
             ) as wanted
-        from (
-            values
-                (1, 'telemetry.rollup_1m', interval '1 minute'),
-                (2, 'telemetry.rollup_1h', interval '1 hour'),
-                (3, 'telemetry.rollup_1d', interval '1 day')
-        ) as s (no, rollup, width)
+        from telemetry.rollups() as s
         join _timescaledb_catalog.continuous_agg as g
             on format('%s.%s', g.user_view_schema, g.user_view_name) = s.rollup
         join timescaledb_information.jobs as j
