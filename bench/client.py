@@ -3,9 +3,11 @@
 One epoll loop and plain sockets cost some microseconds a request, an HTTP library ten times that, and
 the client's processor time is the server's on a small machine. Closed loop: each connection sends its
 next request when it has its answer. Open loop (`rate`): requests are due at fixed times; one that finds
-no idle connection is late, and its latency counts from when it was due.
+no idle connection is late, and its latency counts from when it was due. A 503 that says when to come
+again ends a run, unless it is `patient`, as senders are: the request is sent again, the refusal counted.
 """
 
+import re
 import select
 import socket
 import time
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
 STUCK_SECONDS = 60.0
+RETRY_AFTER = re.compile(rb"\r\nretry-after: *(\d+)\r\n", re.IGNORECASE)
 
 
 class LoadError(Exception):
@@ -30,6 +33,8 @@ class Outcome:
     """Seconds from the first byte sent (or due) to the last byte received, in order of arrival."""
     bodies: list[bytes] = field(default_factory=list)
     """The answers."""
+    refused: int = 0
+    """Requests that were asked to come again later, and did."""
 
 
 class Line:
@@ -42,6 +47,7 @@ class Line:
         self.rest: memoryview | None = None
         self.got = b""
         self.started = 0.0
+        self.request = b""
 
     def push(self) -> bool:
         """Send on; whether all is sent."""
@@ -78,11 +84,12 @@ def run(
     connections: int,
     rate: float | None = None,
     until: Callable[[], bool] = lambda: False,
+    patient: bool = False,
 ) -> Outcome:
     """Send all requests, or until told to stop. Raises LoadError on any answer but 2xx."""
     lines = [Line(port) for _ in range(connections)]
     try:
-        return _Loop(lines, requests, rate, until).run()
+        return _Loop(lines, requests, rate, until, patient).run()
     finally:
         for line in lines:
             line.socket.close()
@@ -95,11 +102,15 @@ class _Loop:
         requests: Sequence[bytes],
         rate: float | None,
         until: Callable[[], bool],
+        patient: bool,
     ) -> None:
         self.idle = deque(lines)
         self.requests = requests
         self.gap = 1.0 / rate if rate else 0.0
         self.until = until
+        self.patient = patient
+        self.again: deque[tuple[float, Line]] = deque()
+        """Who was refused, and when each comes again, soonest first."""
         self.sent = 0
         self.under_way = 0
         self.outcome = Outcome(0.0)
@@ -113,6 +124,8 @@ class _Loop:
         heard = began
         while True:
             wait = self._send(began)
+            if self.again:
+                wait = min(1.0 if wait is None else wait, self._send_again())
             if not self.under_way and wait is None:
                 break
             events = self.epoll.poll(1.0 if wait is None else wait)
@@ -140,12 +153,27 @@ class _Loop:
                 return None
             line = self.idle.popleft()
             line.started = due if self.gap else now
-            line.rest = memoryview(self.requests[self.sent])
+            line.request = self.requests[self.sent]
             self.sent += 1
             self.under_way += 1
-            if not line.push():
-                self.epoll.modify(line.socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
+            self._push(line)
         return None
+
+    def _push(self, line: Line) -> None:
+        line.rest = memoryview(line.request)
+        if not line.push():
+            self.epoll.modify(line.socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
+
+    def _send_again(self) -> float:
+        """Send what was refused and is due again; seconds until the next is."""
+        while self.again:
+            due, line = self.again[0]
+            wait = due - time.perf_counter()
+            if wait > 0:
+                return wait
+            self.again.popleft()
+            self._push(line)
+        return 1.0
 
     def _event(self, line: Line, event: int) -> None:
         if event & select.EPOLLOUT and line.push():
@@ -163,6 +191,14 @@ class _Loop:
         if found is None:
             return
         status, body = found
+        if status == 503 and self.patient:
+            later = RETRY_AFTER.search(line.got)
+            if later is not None:
+                line.got = b""
+                self.outcome.refused += 1
+                due = time.perf_counter() + int(later[1])
+                self.again = deque(sorted([*self.again, (due, line)], key=lambda one: one[0]))
+                return
         if not 200 <= status < 300:
             raise LoadError(f"answer {status}: {body[:300]!r}")
         self.outcome.latencies.append(time.perf_counter() - line.started)
