@@ -9,7 +9,7 @@ which is enough because readings are only ever added.
 import asyncio
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 from psycopg import AsyncConnection
@@ -35,6 +35,7 @@ log = structlog.get_logger()
 LOCK_TIMEOUT = "3s"
 LOCK_ATTEMPTS = 5
 REFRESH_WAIT_SECONDS = 120.0
+PAUSE_SECONDS = 0.2
 PASSES = 3
 """How often one run starts an export over because late readings came in between."""
 
@@ -198,11 +199,15 @@ async def refresh(connection: AsyncConnection, *, range_from: object, range_to: 
 
 
 async def _refreshes_are_over(connection: AsyncConnection) -> None:
-    """Wait for refreshes that began before the policies' windows moved."""
-    begun = datetime.now(UTC)
+    """Wait for refreshes that began before the policies' windows moved. Raises ArchiveError."""
+    await asyncio.sleep(PAUSE_SECONDS)  # one that has just begun says so a moment later
+    begun = set(await rows(connection, "rollups_running"))
     deadline = time.monotonic() + REFRESH_WAIT_SECONDS
-    while time.monotonic() < deadline:
-        ((running,),) = await rows(connection, "rollups_running", before=begun)
-        if not running:
-            return
-        await asyncio.sleep(0.2)
+    while begun:
+        if time.monotonic() > deadline:
+            raise ArchiveError(
+                f"a rollup has been refreshed for {REFRESH_WAIT_SECONDS:g} s, and might be of what is to "
+                "be dropped; the next run tries again"
+            )
+        await asyncio.sleep(PAUSE_SECONDS)
+        begun &= set(await rows(connection, "rollups_running"))

@@ -109,11 +109,8 @@ from archive.rollup_steps(%(range_from)s::timestamptz, %(range_to)s::timestamptz
 select archive.protect_rollups(%(range_to)s::timestamptz)::text as done;
 
 -- name: rollups_running
-select count(*) as refreshes
-from pg_stat_activity as a
-where a.datname = current_database()
-    and a.application_name like 'Refresh Continuous Aggregate%%'
-    and a.backend_start < %(before)s::timestamptz;
+select r.refresh
+from archive.running_refreshes() as r (refresh);
 
 -- name: chunk_drop
 select archive.drop_chunk(%(export_id)s::bigint) as dropped_count;

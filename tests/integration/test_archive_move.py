@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 from datetime import timedelta
 
 import psycopg
@@ -297,3 +298,39 @@ def test_an_unverified_export_is_never_dropped(archive: Archive) -> None:
 
     by_hand(archive, work)
     assert archive.hot() == archive.ledger
+
+
+@pytest.mark.community
+def test_a_refresh_that_runs_is_waited_for_on_every_node(archive: Archive) -> None:
+    """It has taken its window along, and would erase what is dropped from the rollups."""
+    archive.fill(archive.make_tenant("a"))
+    url = list(archive.database.urls().values())[-1]
+    name = "Refresh Continuous Aggregate Policy [1000]"
+    outcome: list[object] = []
+    run = threading.Thread(target=lambda: outcome.append(archive.run()))
+    with psycopg.connect(url, application_name=name):
+        run.start()
+        deadline = time.monotonic() + 30
+        while archive.states().get("verified") != 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        run.join(timeout=3)
+        assert run.is_alive() and archive.states() == {"verified": 1}
+    run.join(timeout=30)
+    assert archive.states() == {"dropped": 1}, outcome
+    archive.assert_rollups_are_whole()
+
+
+@pytest.mark.community
+def test_a_refresh_without_end_keeps_the_chunk(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.archive.export.REFRESH_WAIT_SECONDS", 1.0)
+    archive.fill(archive.make_tenant("a"))
+    url = list(archive.database.urls().values())[-1]
+    with psycopg.connect(url, application_name="Refresh Continuous Aggregate Policy [1000]"):
+        (problem,) = archive.run().problems
+    assert "refreshed for 1 s" in problem
+    assert archive.states() == {"verified": 1}
+    assert archive.run().problems == []
+    archive.assert_nothing_lost()

@@ -27,6 +27,16 @@ end;
 comment on function archive.protect_rollups(timestamptz) is
     'Keeps scheduled refreshes off everything cold; nothing to do here, they look for themselves.';
 
+create or replace function archive.running_refreshes()
+returns setof text
+language sql
+stable
+begin atomic
+    select null::text where false;
+end;
+comment on function archive.running_refreshes() is
+    'Refreshes that may reach into what is cold; none, they look for themselves.';
+
 create or replace function archive.hold_rollups(p_from timestamptz, p_to timestamptz)
 returns void
 language plpgsql

@@ -56,6 +56,21 @@ $$;
 comment on function archive.protect_rollups(timestamptz) is
     'Keeps the shards'' scheduled refreshes off everything cold and everything before p_to.';
 
+create or replace function archive.running_refreshes()
+returns setof text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select r.refresh
+    from ops.on_shards(
+        'select jsonb_agg(r) from archive.running_refreshes_{shard}() as r'
+    ) as s (refreshes)
+    cross join lateral jsonb_array_elements_text(s.refreshes::jsonb) as r (refresh);
+$$;
+comment on function archive.running_refreshes() is
+    'Scheduled refreshes that run on the workers now, each by a name that no later one has.';
+
 create or replace function archive.drop_chunk(p_export_id bigint)
 returns bigint
 language plpgsql

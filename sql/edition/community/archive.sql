@@ -57,6 +57,20 @@ end;
 comment on function archive.protect_rollups(timestamptz) is
     'Keeps scheduled refreshes off everything cold and everything before p_to (null: nothing else).';
 
+-- A refresh takes its window along from its beginning, and writes for as long as it runs.
+create or replace function archive.running_refreshes()
+returns setof text
+language sql
+stable
+begin atomic
+    select format('%s since %s', a.pid, a.backend_start)
+    from pg_stat_activity as a
+    where a.datname = current_database()
+        and a.application_name like 'Refresh Continuous Aggregate%';
+end;
+comment on function archive.running_refreshes() is
+    'Scheduled refreshes that run now, each by a name that no later one has.';
+
 create or replace function archive.hold_rollups(p_from timestamptz, p_to timestamptz)
 returns void
 language plpgsql
