@@ -112,8 +112,12 @@ class Writer(threading.Thread):
         except psycopg.Error as exc:
             if is_elsewhere(exc):
                 self.refused += 1
-            elif isinstance(exc, psycopg.OperationalError) or node_away(exc):
-                time.sleep(0.02)  # a server is down
+            elif (
+                isinstance(exc, psycopg.OperationalError)
+                or node_away(exc)
+                or "deadlock detected" in str(exc)  # under COPY the coordinator tells no code
+            ):
+                time.sleep(0.02)  # a server is down, or who closes the group came in between
             else:
                 raise
         else:

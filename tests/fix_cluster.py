@@ -140,11 +140,12 @@ class Cluster(Database):
 
     def cold(self) -> list[tuple[object, ...]]:
         """All rollups of the cold day."""
+        ((until,),) = self.execute("select archive.hot_from()")
         rows = []
         for name in WIDTHS:
             rows += self.execute(
                 f"select '{name}', r.* from telemetry.rollup_{name} as r"
-                " where r.bucket < date_trunc('day', now()) - interval '6 days' order by 2, 3, 4"
+                f" where r.bucket < '{until}' order by 2, 3, 4"
             )
         return rows
 

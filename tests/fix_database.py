@@ -192,6 +192,8 @@ class Server(Node):
                 left = f"select gid from pg_prepared_xacts where database = '{database}'"
                 for (gid,) in node.execute(left):
                     node.execute(f"rollback prepared '{gid}'", database)
+                # the extensions' own workers come back
+                node.execute(f"alter database {database} allow_connections false")
                 node.execute(f"drop database if exists {database} with (force)")
 
         list(self._threads.map(drop, self.nodes))

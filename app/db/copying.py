@@ -14,7 +14,11 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
 
-TAKEN = "duplicate key value"
+AS_TOLD = {
+    "duplicate key value": errors.UniqueViolation,
+    "deadlock detected": errors.DeadlockDetected,
+}
+"""What Citus passes on of a shard's failure under a COPY are its words, without their code."""
 PIECE = 256 * 1024
 """Bytes that libpq is given at a time, so that it keeps no second copy of all."""
 Part = tuple[str, memoryview]
@@ -27,15 +31,16 @@ async def send(
 ) -> list[PGresult]:
     """The results of the statements, of which the COPYs take `data` in order.
 
-    The first that fails ends it. Raises UniqueViolation also where a coordinator tells of it.
+    The first that fails ends it. Raises UniqueViolation, DeadlockDetected also where a coordinator tells.
     """
     try:
         async with connection.lock:
             return await connection.wait(_send(connection.pgconn, statements.encode(), data))
-    except errors.InternalError_ as exc:  # Citus passes on a shard's words without their code
-        if not (exc.diag.message_primary or "").startswith(TAKEN):
-            raise
-        raise errors.UniqueViolation(str(exc).strip()) from exc
+    except errors.InternalError_ as exc:
+        for words, kind in AS_TOLD.items():
+            if (exc.diag.message_primary or "").startswith(words):
+                raise kind(str(exc).strip()) from exc
+        raise
 
 
 async def copy(connection: AsyncConnection[Any], *parts: Part) -> None:
