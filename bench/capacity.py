@@ -158,6 +158,8 @@ def costs_of(folder: Path, plan: Plan) -> Costs:
     )
     cpu: dict[str, float] = road["cpu_seconds_per_million"]
     workers = sum(seconds for name, seconds in cpu.items() if name.startswith("worker"))
+    # rest that was taken off may be a clock tick more than all that it did
+    coordinator = max(0.0, cpu["postgres"])
     one, every, upkeep = (
         next((r for r in distributed if r.get("question") == name), {})
         for name in ("one sensor by hour", "all sensors by hour", "upkeep")
@@ -166,7 +168,7 @@ def costs_of(folder: Path, plan: Plan) -> Costs:
     what = f"distributed*.json, direct road, {road['workers']} workers, {plan.batch:,} a batch"
     sources = [
         f"Processor seconds a million readings: workers {workers:.3g}, API {cpu['api']:.3g}, "
-        f"coordinator {cpu['postgres']:.3g} ({what}).",
+        f"coordinator {coordinator:.3g} ({what}).",
         f"Bytes a reading: row store {kept['rowstore']:.3g} with its index, columnstore "
         f"{kept['columnstore']:.3g}, Parquet {kept['parquet_zstd']:.3g} (storage.json, {KIND}); "
         f"WAL {road['wal_bytes_per_reading']:.3g} ({what}).",
@@ -194,7 +196,7 @@ def costs_of(folder: Path, plan: Plan) -> Costs:
     return Costs(
         worker_s_per_million=workers,
         api_s_per_million=cpu["api"],
-        coordinator_s_per_million=cpu["postgres"],
+        coordinator_s_per_million=coordinator,
         upkeep_s_per_million=sum(
             upkeep.get(f"{part}_s_per_million", 0.0) for part in ("refresh", "compress")
         ),
