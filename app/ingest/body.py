@@ -22,7 +22,7 @@ async def read_body(request: Request, limit: int) -> bytes:  # type: ignore[type
     headers = request.headers
     said = headers.get("content-length", "")
     if said.isdecimal() and int(said) > limit:
-        raise _too_large(limit)
+        raise _unread(limit)
     raw = await _received(request.receive, limit)
     encoding = headers.get("content-encoding")
     return raw if encoding is None else decompress(raw, encoding.strip().lower(), limit)
@@ -38,7 +38,7 @@ async def _received(receive: Receive, limit: int) -> bytes:
         part = event["body"]
         size += len(part)
         if size > limit:
-            raise _too_large(limit)
+            raise _unread(limit)
         parts.append(part)
         if not event["more_body"]:
             return b"".join(parts)
@@ -109,6 +109,13 @@ def _inflate(raw: bytes, limit: int, make: Callable[[], _Inflater], *, step: int
             out.append(part)
         at -= len(inflater.unused_data)
     return b"".join(out)
+
+
+def _unread(limit: int) -> BodyTooLarge:
+    """The rest of the body is never read, so the connection ends here, which the client must know."""
+    problem = _too_large(limit)
+    problem.headers["Connection"] = "close"
+    return problem
 
 
 def _too_large(limit: int) -> BodyTooLarge:

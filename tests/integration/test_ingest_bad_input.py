@@ -176,6 +176,15 @@ def test_a_bomb_goes_off_nowhere(tenant: Tenant, encoding: str) -> None:
 # Limits
 
 
+def test_who_sends_too_much_learns_that_the_connection_ends(tenant: Tenant) -> None:
+    """The rest is not read; a client that went on with the connection would lose its next request."""
+    for _ in range(20):
+        answer = tenant.post(b"[" + b" " * 20_000_000)
+        problem(answer, "body-too-large", 413)
+        assert answer.headers["connection"] == "close"
+        assert tenant.post(b"[]").status_code == 400
+
+
 def test_ten_million_readings(tenant: Tenant) -> None:
     many = b"[" + b"7," * 9_999_999 + b"7]"
     columns = b'{"sensor":"s1","ts":' + many + b',"metrics":{"ph":' + many + b"}}"
