@@ -128,7 +128,7 @@ class Writer(threading.Thread):
 
 @contextmanager
 def writing(cluster: Cluster) -> Iterator[tuple[Writer, Writer]]:
-    """On both roads, with the ledgers compared at the end."""
+    """On both roads, into the columnstore and into rows; the ledgers are compared at the end."""
     made = (
         Writer(cluster, road="coordinator", metric_id=2, hours_ago=30),
         Writer(cluster, road="direct", metric_id=3, hours_ago=2),
@@ -137,7 +137,7 @@ def writing(cluster: Cluster) -> Iterator[tuple[Writer, Writer]]:
         writer.start()
     try:
         yield made
-        time.sleep(0.5)
+        time.sleep(1)
     finally:
         for writer in made:
             writer.end()

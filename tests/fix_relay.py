@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from fix_cold import ColdWorld
 from fix_database import Database, Server
+from fix_server import environment_of
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.db.pool import connect
 from app.identity.login import make_login
+from app.local.credentials import free_port
 
 START_SECONDS = 20.0
 ARGUMENTS = [sys.executable, "-c", "from app.cli import main; main()", "relay"]
@@ -101,3 +104,28 @@ def rows(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
     """By psycopg."""
     with psycopg.connect(url, autocommit=True) as connection:
         return connection.execute(statement, values or None).fetchall()  # type: ignore[call-overload,no-any-return]
+
+
+class Ferry:
+    """An archived world, and the tenant a's way to it by the relay."""
+
+    def __init__(self, world: ColdWorld, url: str) -> None:
+        self.world = world
+        self.url = url
+
+
+@contextmanager
+def ferrying(server: Server, template: str, folder: Path) -> Iterator[Ferry]:
+    """A world of its own, gone at the end."""
+    database = Database(server, server.create(template))
+    world = ColdWorld(database, folder / "lake")
+    environment = environment_of(database) | {"ARCHIVE_URL": world.archive.settings.archive_url}
+    try:
+        login = login_of(database, "a")
+        world.archive_now()
+        with relaying(environment, free_port(), folder / "relay.log") as relay:
+            yield Ferry(world, relay.url(login))
+    finally:
+        world.archive.db.close()
+        server.drop(database.name)
+        drop_logins(server, "a")

@@ -5,13 +5,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from fix_cold import ColdWorld
-from fix_database import Database, Server
-from fix_relay import drop_logins, login_of, psql, relaying, rows
-from fix_server import environment_of
+from fix_database import Server
+from fix_relay import Ferry, ferrying, psql, rows
 from relay_client import Client
 
-from app.local.credentials import free_port
 from app.relay import wire
 
 COUNT = "select count(*) from reading"
@@ -19,32 +16,14 @@ WRITES = "-c default_transaction_read_only=off"
 TABLE = "create temporary table pile (n int, x text)"
 
 
-class Ferry:
-    """An archived world, and a tenant's way by the relay."""
-
-    def __init__(self, world: ColdWorld, url: str) -> None:
-        self.world = world
-        self.url = url
-
-
 @pytest.fixture(scope="module")
 def ferry(
     pg_server: Server, pg_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ferry]:
-    database = Database(pg_server, pg_server.create(pg_template))
-    folder = tmp_path_factory.mktemp("relay")
-    world = ColdWorld(database, folder / "lake")
-    environment = environment_of(database) | {"ARCHIVE_URL": world.archive.settings.archive_url}
-    try:
-        login = login_of(database, "a")
-        world.archive.all(f'grant temporary on database "{database.name}" to tenant_a')
-        world.archive_now()
-        with relaying(environment, free_port(), folder / "relay.log") as relay:
-            yield Ferry(world, relay.url(login))
-    finally:
-        world.archive.db.close()
-        pg_server.drop(database.name)
-        drop_logins(pg_server, "a")
+    with ferrying(pg_server, pg_template, tmp_path_factory.mktemp("relay")) as made:
+        archive = made.world.archive
+        archive.all(f'grant temporary on database "{archive.database.name}" to tenant_a')
+        yield made
 
 
 @pytest.fixture

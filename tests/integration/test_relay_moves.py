@@ -6,12 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from fix_cold import BORDER, ColdWorld
-from fix_database import Database, Server
-from fix_relay import drop_logins, login_of, psql, relaying, rows
-from fix_server import environment_of
-
-from app.local.credentials import free_port
+from fix_archive import Archive
+from fix_cold import BORDER
+from fix_database import Server
+from fix_relay import Ferry, ferrying, psql, rows
 
 HOT = (
     "select count(*) from (select count(*) from site) as s, reading as r"
@@ -19,38 +17,21 @@ HOT = (
 )
 
 
-class Ferry:
-    """A world of which one more day can be archived, and a tenant's way by the relay."""
-
-    def __init__(self, world: ColdWorld, url: str) -> None:
-        self.world = world
-        self.url = url
-
-    def waiting(self) -> int:
-        ((found,),) = self.world.archive.all(
-            "select count(*) from pg_stat_activity"
-            " where usename = 'tenant_a' and wait_event_type = 'Lock'"
-        )
-        return int(found)
-
-
 @pytest.fixture(scope="module")
 def ferry(
     pg_server: Server, pg_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ferry]:
-    database = Database(pg_server, pg_server.create(pg_template))
-    folder = tmp_path_factory.mktemp("relay")
-    world = ColdWorld(database, folder / "lake")
-    environment = environment_of(database) | {"ARCHIVE_URL": world.archive.settings.archive_url}
-    try:
-        login = login_of(database, "a")
-        world.archive_now()
-        with relaying(environment, free_port(), folder / "relay.log") as relay:
-            yield Ferry(world, relay.url(login))
-    finally:
-        world.archive.db.close()
-        pg_server.drop(database.name)
-        drop_logins(pg_server, "a")
+    with ferrying(pg_server, pg_template, tmp_path_factory.mktemp("relay")) as made:
+        yield made
+
+
+def waiting(archive: Archive) -> int:
+    """The tenant's sessions that wait for a lock."""
+    ((found,),) = archive.all(
+        "select count(*) from pg_stat_activity"
+        " where usename = 'tenant_a' and wait_event_type = 'Lock'"
+    )
+    return int(found)
 
 
 def test_a_day_that_is_archived_meanwhile(ferry: Ferry) -> None:
@@ -63,7 +44,7 @@ def test_a_day_that_is_archived_meanwhile(ferry: Ferry) -> None:
         extended = threads.submit(rows, ferry.url, HOT)
         simple = threads.submit(psql, ferry.url, "-v", "VERBOSITY=verbose", "-c", HOT)
         end = time.monotonic() + 30
-        while ferry.waiting() < 2:
+        while waiting(archive) < 2:
             assert time.monotonic() < end
             time.sleep(0.1)
         assert archive.run(most=1).moved == 1
