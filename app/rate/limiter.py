@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 import structlog
+from msgspec import structs
 
 from app.identity.permission import Principal
 from app.ingest.columns import Columns
@@ -37,6 +38,8 @@ MOST_SENSORS = 5_000
 """A request for more sensors is a gateway's, whatever its key: Redis is not held for a list that long."""
 TRY_SECONDS = 1.0
 """Pause between tries while Redis is away."""
+STAND_IN_WAIT_US = 10_000_000
+"""Longest wait that is told while Redis is away: its buckets, back any second, may hold far more."""
 
 Waiting = tuple[Ask, asyncio.Future[Answer]]
 
@@ -114,7 +117,7 @@ class Limiter:
     async def ask(self, ask: Ask) -> Answer:
         """The answer of whichever buckets are in charge."""
         if not self._is_connected:
-            return self._local.take(ask)
+            return self._here(ask)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((ask, future))
         self._wake.set()
@@ -180,7 +183,18 @@ class Limiter:
     def _decide_here(self, waiting: Sequence[Waiting] | deque[Waiting]) -> None:
         for ask, future in waiting:
             if not future.done():
-                future.set_result(self._local.take(ask))
+                future.set_result(self._here(ask))
+
+    def _here(self, ask: Ask) -> Answer:
+        answer = self._local.take(ask)
+        if self._shared is None or answer.is_granted:
+            return answer
+        return structs.replace(
+            answer,
+            wait_tenant_us=min(answer.wait_tenant_us, STAND_IN_WAIT_US),
+            wait_key_us=min(answer.wait_key_us, STAND_IN_WAIT_US),
+            wait_sensor_us=min(answer.wait_sensor_us, STAND_IN_WAIT_US),
+        )
 
 
 def sensor_parts(columns: Columns) -> list[Part]:

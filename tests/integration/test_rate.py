@@ -36,12 +36,19 @@ async def limiter(cache: Cache, **settings: Any) -> AsyncIterator[Limiter]:
         "rate_sensor_requests_per_second": 0.000_01,
         "rate_sensor_burst": 10,
         "rate_sensor_catch_up_readings": 0,
+        "rate_redis_timeout_ms": 5_000,
     }
     made = Limiter(Settings(**(slow | settings)))
     made.start()
     await settled(made, "redis")
     yield made
     await made.stop()
+
+
+def stored_bytes(cache: Cache) -> int:
+    """Redis' memory without the buffers of its clients."""
+    memory: Any = cache.client.info("memory")
+    return int(memory["used_memory"] - memory["mem_clients_normal"])
 
 
 async def settled(limiter: Limiter, mode: str) -> None:
@@ -134,10 +141,10 @@ async def test_tokens_come_back_by_redis_own_clock(
 async def test_every_key_expires_and_a_sensor_costs_few_bytes(cache: Cache) -> None:
     fast = SensorRates(1e6, 60e6, 864_000.0, 86.4e9)
     async with buckets(cache, fast) as shared:
-        before = cache.client.info("memory")["used_memory"]
+        before = stored_bytes(cache)
         for start in range(0, 64_000, 3_200):
             await shared.take([ask(*range(start, start + 3_200), burst=1e6)])
-        used = cache.client.info("memory")["used_memory"] - before
+        used = stored_bytes(cache) - before
     assert used / 64_000 < 20
     for key in cache.client.scan_iter(count=1_000):
         assert cache.client.pttl(key) > 0
@@ -205,7 +212,7 @@ async def test_redis_frozen_costs_one_time_out_and_then_nothing(cache: Cache) ->
             for _ in range(15):
                 started = time.monotonic()
                 await made.ask(ask(8))
-                assert time.monotonic() - started < 0.02
+                assert time.monotonic() - started < 0.1  # not the time-out again
                 await asyncio.sleep(0.1)
             assert made.mode == "in-process"
         finally:
@@ -231,13 +238,15 @@ async def test_a_process_that_starts_without_redis_limits_at_once(cache: Cache) 
     made.start()
     answers = [await made.ask(ask(7)) for _ in range(100)]
     assert 15 <= sum(answer.is_granted for answer in answers) <= 16
+    # a token comes back in a day and a half; Redis, which may hold some, is soon asked again
+    assert answers[-1].wait_sensor_us == 10_000_000
     cache.start()
     await settled(made, "redis")
     await made.stop()
 
 
 async def test_who_waits_is_answered_when_the_process_stops(cache: Cache) -> None:
-    async with limiter(cache, rate_redis_timeout_ms=5_000) as made:
+    async with limiter(cache) as made:
         cache.signal(signal.SIGSTOP)
         try:
             waiting = [asyncio.create_task(made.ask(ask(n))) for n in range(5)]
