@@ -1,5 +1,7 @@
 """Two tenants with archived, hot, late and doubled readings behind an API, for people's SQL."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -7,8 +9,8 @@ from typing import Any
 
 import httpx
 from fix_archive import DAY, Archive
-from fix_database import Database
-from fix_server import Api, Tenant
+from fix_database import Database, Server
+from fix_server import Api, Tenant, environment_of
 from fix_sql import QUERIES, statements
 from sqlglot import exp
 
@@ -46,6 +48,9 @@ class ColdWorld:
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.archive = Archive(database, folder)
+        self.environment = environment_of(database) | {
+            "ARCHIVE_URL": self.archive.settings.archive_url
+        }
         self.mine = self.archive.make_tenant("a")
         self.others = self.archive.make_tenant("b")
         sensors = self.mine + self.others
@@ -90,6 +95,24 @@ class ColdWorld:
         assert answer.status_code == 200, (statement, answer.text)
         body: dict[str, Any] = answer.json()
         return body
+
+
+@contextmanager
+def cold_world(server: Server, template: str, folder: Path) -> Iterator[ColdWorld]:
+    """A world in a database of its own, gone at the end with its tenants' logins."""
+    database = Database(server, server.create(template))
+    world = ColdWorld(database, folder / "lake")
+    try:
+        yield world
+    finally:
+        world.archive.db.close()
+        server.drop(database.name)
+        drop_logins(server, "a", "b")
+
+
+def drop_logins(server: Server, *slugs: str) -> None:
+    """Roles outlive their database."""
+    server.everywhere(*(f"drop role if exists tenant_{slug}" for slug in slugs))
 
 
 def alike(left: Any, right: Any) -> bool:

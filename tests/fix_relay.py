@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from fix_cold import ColdWorld
+from fix_cold import ColdWorld, cold_world
 from fix_database import Database, Server
-from fix_server import environment_of
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.db.pool import connect
@@ -83,11 +82,6 @@ def login_of(database: Database, slug: str) -> str:
     return asyncio.run(run())
 
 
-def drop_logins(server: Server, *slugs: str) -> None:
-    """Roles outlive their database."""
-    server.everywhere(*(f"drop role if exists tenant_{slug}" for slug in slugs))
-
-
 def psql(url: str, *words: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":
     """What psql says to a script or to its arguments."""
     return subprocess.run(
@@ -117,15 +111,8 @@ class Ferry:
 @contextmanager
 def ferrying(server: Server, template: str, folder: Path) -> Iterator[Ferry]:
     """A world of its own, gone at the end."""
-    database = Database(server, server.create(template))
-    world = ColdWorld(database, folder / "lake")
-    environment = environment_of(database) | {"ARCHIVE_URL": world.archive.settings.archive_url}
-    try:
-        login = login_of(database, "a")
+    with cold_world(server, template, folder) as world:
+        login = login_of(world.archive.database, "a")
         world.archive_now()
-        with relaying(environment, free_port(), folder / "relay.log") as relay:
+        with relaying(world.environment, free_port(), folder / "relay.log") as relay:
             yield Ferry(world, relay.url(login))
-    finally:
-        world.archive.db.close()
-        server.drop(database.name)
-        drop_logins(server, "a")

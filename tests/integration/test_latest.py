@@ -1,6 +1,8 @@
 """Newest values come behind the readings; those that somebody waits for come first."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import numpy as np
 import psycopg
@@ -50,15 +52,24 @@ def values(database: Database) -> list[object]:
     return [row[0] for row in rows]
 
 
+@asynccontextmanager
+async def keeping(database: Database, *, interval: float = 1.0) -> AsyncIterator[LatestKeeper]:
+    """A keeper at work."""
+    keeper = LatestKeeper(database.url(), {0: Target()}, interval=interval)
+    keeper.start()
+    try:
+        yield keeper
+    finally:
+        await keeper.stop()
+
+
 def test_who_waits_for_a_sensor_does_not_wait_for_the_others(
     database: Database, sensors: list[int]
 ) -> None:
     mine, other = sensors
 
     async def run() -> None:
-        keeper = LatestKeeper(database.url(), {0: Target()})
-        keeper.start()
-        try:
+        async with keeping(database) as keeper:
             keeper.note(readings(sensors, 1.0))
             await keeper.flush()
             assert values(database) == [1.0, 1.0]
@@ -73,8 +84,6 @@ def test_who_waits_for_a_sensor_does_not_wait_for_the_others(
                 await blocker.rollback()
             await keeper.flush(patience=30)
             assert values(database) == [2.0, 2.0]
-        finally:
-            await keeper.stop()
 
     asyncio.run(run())
 
@@ -85,9 +94,7 @@ def test_many_are_written_in_parts_while_more_come(
     monkeypatch.setattr("app.ingest.latest.LEAST_AT_ONCE", 1)
 
     async def run() -> None:
-        keeper = LatestKeeper(database.url(), {0: Target()}, interval=0.0)
-        keeper.start()
-        try:
+        async with keeping(database, interval=0.0) as keeper:
             for value in range(1, 30):
                 keeper.note(readings(sensors, float(value)))
                 if value % 3 == 0:
@@ -95,17 +102,13 @@ def test_many_are_written_in_parts_while_more_come(
                     assert values(database)[0] == value
             await keeper.flush()
             assert values(database) == [29.0, 29.0]
-        finally:
-            await keeper.stop()
 
     asyncio.run(run())
 
 
 def test_a_failed_write_keeps_who_waits(database: Database, sensors: list[int]) -> None:
     async def run() -> None:
-        keeper = LatestKeeper(database.url(), {0: Target()})
-        keeper.start()
-        try:
+        async with keeping(database) as keeper:
             keeper.note(readings(sensors, 1.0))
             await keeper.flush()
             with psycopg.connect(database.url(), autocommit=True) as line:
@@ -116,7 +119,5 @@ def test_a_failed_write_keeps_who_waits(database: Database, sensors: list[int]) 
             keeper.note(readings(sensors, 2.0))
             await keeper.flush(sensors, patience=30)
             assert values(database) == [2.0, 2.0]
-        finally:
-            await keeper.stop()
 
     asyncio.run(run())

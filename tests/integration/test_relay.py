@@ -7,10 +7,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from fix_cold import ASKED, BORDER, NOT_PLANNED, ColdWorld, alike, in_order, is_told
-from fix_database import Database, Server
-from fix_relay import Relay, drop_logins, login_of, psql, relaying, rows
-from fix_server import environment_of
+from fix_cold import ASKED, BORDER, NOT_PLANNED, ColdWorld, alike, cold_world, in_order, is_told
+from fix_database import Server
+from fix_relay import Relay, login_of, psql, relaying, rows
 
 from app.local.credentials import free_port
 from app.query.answer import ENCODER
@@ -54,24 +53,18 @@ def answer(connection: psycopg.Connection[Any], text: str) -> Any:
 def door(
     pg_server: Server, pg_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Door]:
-    database = Database(pg_server, pg_server.create(pg_template))
     folder = tmp_path_factory.mktemp("relay")
-    world = ColdWorld(database, folder / "lake")
-    logins = {slug: login_of(database, slug) for slug in ("a", "b")}
-    logins["analyst"] = database.url("headwater_analyst")
-    environment = environment_of(database) | {"ARCHIVE_URL": world.archive.settings.archive_url}
-    try:
-        with relaying(environment, free_port(), folder / "relay.log") as relay:
+    with cold_world(pg_server, pg_template, folder) as world:
+        database = world.archive.database
+        logins = {slug: login_of(database, slug) for slug in ("a", "b")}
+        logins["analyst"] = database.url("headwater_analyst")
+        with relaying(world.environment, free_port(), folder / "relay.log") as relay:
             made = Door(world, relay, logins)
             with psycopg.connect(logins["a"], autocommit=True) as connection:
                 made.before = {text: answer(connection, text) for text in ASKED}
             made.before[TYPES] = psql(logins["a"], "-c", TYPES).stdout
             world.archive_now()
             yield made
-    finally:
-        world.archive.db.close()
-        pg_server.drop(database.name)
-        drop_logins(pg_server, "a", "b")
 
 
 @pytest.mark.parametrize("text", ASKED)

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_cold import ColdWorld
-from fix_database import Database, Server
-from fix_relay import Relay, drop_logins, login_of, psql, relaying, rows
-from fix_server import environment_of
+from fix_cold import ColdWorld, cold_world
+from fix_database import Server
+from fix_relay import Relay, login_of, psql, relaying, rows
 from fix_sql import statements
 from relay_client import Client
 
@@ -80,24 +79,13 @@ class Yard:
 def yard(
     pg_server: Server, pg_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Yard]:
-    database = Database(pg_server, pg_server.create(pg_template))
     folder = tmp_path_factory.mktemp("relay")
-    world = ColdWorld(database, folder / "lake")
-    environment = environment_of(database) | {
-        "ARCHIVE_URL": world.archive.settings.archive_url,
-        "SQL_MAX_COST": "1e30",
-        "SQL_TIMEOUT_SECONDS": "60",
-    }
-    port = free_port()
-    try:
-        url = login_of(database, "a")
+    wide = {"SQL_MAX_COST": "1e30", "SQL_TIMEOUT_SECONDS": "60"}
+    with cold_world(pg_server, pg_template, folder) as world:
+        url = login_of(world.archive.database, "a")
         world.archive_now()
-        with relaying(environment, port, folder / "relay.log") as relay:
+        with relaying(world.environment | wide, free_port(), folder / "relay.log") as relay:
             yield Yard(world, relay, url)
-    finally:
-        world.archive.db.close()
-        pg_server.drop(database.name)
-        drop_logins(pg_server, "a")
 
 
 def test_attacks_as_a_tenants_login(yard: Yard) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from fix_cold import drop_logins
 from fix_database import Database, Server
-from fix_relay import ARGUMENTS, Relay, drop_logins, login_of, psql, relaying
+from fix_relay import ARGUMENTS, Relay, login_of, psql, relaying
 from fix_server import environment_of
 
 from app.local.credentials import free_port

@@ -13,11 +13,12 @@ from fix_cold import (
     NOT_PLANNED,
     ColdWorld,
     alike,
+    cold_world,
     in_order,
     is_told,
 )
-from fix_database import Database, Server
-from fix_server import environment_of, serving
+from fix_database import Server
+from fix_server import serving
 
 
 @pytest.fixture(scope="module")
@@ -25,27 +26,23 @@ def worlds(
     pg_server: Server, pg_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ColdWorld, dict[str, Any]]]:
     """An archived world, and what it answered before."""
-    database = Database(pg_server, pg_server.create(pg_template))
-    world = ColdWorld(database, tmp_path_factory.mktemp("archive") / "lake")
-    settings = environment_of(database) | {"ARCHIVE_URL": world.archive.settings.archive_url}
-    try:
-        with serving(settings, database.url()) as api:
-            world.serve(api)
-            before = {}
-            for text in ASKED:
-                answer = world.ask(text, limit=100_000)
-                before[text] = answer.json()
-                if pg_server.is_distributed and answer.json().get("sqlstate") == NOT_PLANNED:
-                    continue
-                assert answer.status_code == 200, (text, answer.text)
-                assert before[text]["engine"] == "postgresql"
-            refused = [text for text in ASKED if before[text].get("sqlstate") == NOT_PLANNED]
-            assert len(refused) <= MOST_NOT_PLANNED, refused
-            world.archive_now()
-            yield world, before
-    finally:
-        world.archive.db.close()
-        pg_server.drop(database.name)
+    with (
+        cold_world(pg_server, pg_template, tmp_path_factory.mktemp("archive")) as world,
+        serving(world.environment, world.archive.database.url()) as api,
+    ):
+        world.serve(api)
+        before = {}
+        for text in ASKED:
+            answer = world.ask(text, limit=100_000)
+            before[text] = answer.json()
+            if pg_server.is_distributed and answer.json().get("sqlstate") == NOT_PLANNED:
+                continue
+            assert answer.status_code == 200, (text, answer.text)
+            assert before[text]["engine"] == "postgresql"
+        refused = [text for text in ASKED if before[text].get("sqlstate") == NOT_PLANNED]
+        assert len(refused) <= MOST_NOT_PLANNED, refused
+        world.archive_now()
+        yield world, before
 
 
 @pytest.fixture

@@ -4,16 +4,15 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from click.testing import CliRunner
-from fix_cold import BORDER, NOT_PLANNED, ColdWorld, alike, in_order
-from fix_database import Database, Server
-from fix_relay import Relay, drop_logins, login_of, psql, relaying
-from fix_server import environment_of, serving
+from fix_cold import BORDER, NOT_PLANNED, ColdWorld, alike, cold_world, in_order
+from fix_database import Server
+from fix_relay import Relay, login_of, psql, relaying
+from fix_server import serving
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
@@ -61,9 +60,8 @@ REFUSED = [
 class House:
     """An archived world and its doors. Each answers rows as JSON, for a tenant or for the platform."""
 
-    def __init__(self, world: ColdWorld, relay: Relay, environment: dict[str, str]) -> None:
+    def __init__(self, world: ColdWorld, relay: Relay) -> None:
         self.world = world
-        self.environment = environment
         database = world.archive.database
         self.logins = {
             "a": relay.url(login_of(database, "a")),
@@ -80,7 +78,7 @@ class House:
         """`headwater sql`: the whole answer, or the exception."""
         words = ["sql", text, "--format", "json", "--limit", MOST]
         words += ["--tenant", tenant] if tenant else []
-        found = CliRunner().invoke(group, words, env=self.environment)
+        found = CliRunner().invoke(group, words, env=self.world.environment)
         return json.loads(found.stdout) if found.exception is None else found.exception
 
     def psql(self, text: str, tenant: str | None, types: list[str]) -> list[list[Any]]:
@@ -103,22 +101,15 @@ class House:
 def house(
     pg_server: Server, pg_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[House]:
-    database = Database(pg_server, pg_server.create(pg_template))
-    folder: Path = tmp_path_factory.mktemp("doors")
-    world = ColdWorld(database, folder / "lake")
-    environment = environment_of(database) | {"ARCHIVE_URL": world.archive.settings.archive_url}
-    try:
+    folder = tmp_path_factory.mktemp("doors")
+    with cold_world(pg_server, pg_template, folder) as world:
         world.archive_now()
         with (
-            serving(environment, database.url()) as api,
-            relaying(environment, free_port(), folder / "relay.log") as relay,
+            serving(world.environment, world.archive.database.url()) as api,
+            relaying(world.environment, free_port(), folder / "relay.log") as relay,
         ):
             world.serve(api)
-            yield House(world, relay, environment)
-    finally:
-        world.archive.db.close()
-        pg_server.drop(database.name)
-        drop_logins(pg_server, "a")
+            yield House(world, relay)
 
 
 @pytest.mark.parametrize("tenant", ["a", None])
