@@ -106,7 +106,8 @@ order by r.rolname;
 
 -- name: dictionary_grants
 with granted as (
-    select n.nspname as schema, '' as name, a.grantee, a.privilege_type, n.nspowner as owner
+    -- text, or else the names below would be cut at 63 characters
+    select n.nspname as schema, ''::text as name, a.grantee, a.privilege_type, n.nspowner as owner
     from pg_catalog.pg_namespace as n
     cross join lateral aclexplode(n.nspacl) as a
     union all
