@@ -29,5 +29,9 @@ async def command_connection(
             raise CommandError(
                 f"the database lacks our schema ({exc.diag.message_primary}); run `headwater migrate`"
             ) from None
+        except psycopg.errors.InsufficientPrivilege as exc:
+            is_owner = url == settings.owner_database_url
+            remedy = "; set OWNER_DATABASE_URL, as for `headwater migrate`" if is_owner else ""
+            raise CommandError(f"{exc.diag.message_primary}{remedy}") from None
         except psycopg.Error as exc:
             raise CommandError(exc.diag.message_primary or str(exc).strip()) from None

@@ -14,6 +14,7 @@ import yaml
 
 from app.cli import COMMANDS
 from app.local.credentials import ROLES, SUPERUSER
+from app.local.doctor import LOCKS
 from app.local.tuning import GB, Machine, settings_for
 from app.paths import ROOT
 from app.settings import Settings
@@ -129,6 +130,20 @@ def test_commands_and_settings_exist(services: dict[str, dict[str, Any]]) -> Non
         assert services[name]["environment"].keys() <= SETTINGS
 
 
+def test_what_reads_the_archive_has_its_folder(services: dict[str, dict[str, Any]]) -> None:
+    for name in ("api", "relay", "jobs", "migrate"):
+        assert "archive:/srv/archive" in services[name]["volumes"]
+        assert "ARCHIVE_URL" in services[name]["environment"]
+    # only the owner of a chunk may drop it
+    assert "//headwater_owner:" in services["jobs"]["environment"]["OWNER_DATABASE_URL"]
+
+
+def test_one_server_has_locks_for_years_of_chunks(services: dict[str, dict[str, Any]]) -> None:
+    words = services["database"]["command"]
+    settings = dict(word.split("=", 1) for word in words if "=" in word)
+    assert int(settings["max_locks_per_transaction"]) >= LOCKS
+
+
 def test_servers_have_health_checks(services: dict[str, dict[str, Any]]) -> None:
     for name in ("database", "coordinator", "worker-1", "worker-2", "redis", "api", "relay"):
         assert services[name]["healthcheck"]["test"], name
@@ -151,8 +166,10 @@ def test_ports_are_for_this_machine_only(services: dict[str, dict[str, Any]]) ->
 
 def test_only_migrations_are_superuser(services: dict[str, dict[str, Any]]) -> None:
     for name in ("api", "relay", "jobs"):
-        assert "OWNER_DATABASE_URL" not in services[name]["environment"]
-        assert "postgres:" not in services[name]["environment"]["DATABASE_URL"].split("//")[1]
+        environment = services[name]["environment"]
+        assert ("OWNER_DATABASE_URL" in environment) is (name == "jobs")  # headwater_owner
+        urls = [value for key, value in environment.items() if key.endswith("DATABASE_URL")]
+        assert not any(url.split("//")[1].startswith("postgres:") for url in urls)
 
 
 def test_every_variable_is_in_the_example() -> None:

@@ -234,10 +234,16 @@ async def test_redis_that_refuses_is_as_good_as_gone(cache: Cache) -> None:
 
 async def test_a_process_that_starts_without_redis_limits_at_once(cache: Cache) -> None:
     cache.kill9()
-    made = Limiter(Settings(redis_url=cache.url, rate_sensor_catch_up_readings=0))
+    made = Limiter(
+        Settings(
+            redis_url=cache.url,
+            rate_sensor_requests_per_second=0.000_01,
+            rate_sensor_catch_up_readings=0,
+        )
+    )
     made.start()
     answers = [await made.ask(ask(7)) for _ in range(100)]
-    assert 15 <= sum(answer.is_granted for answer in answers) <= 16
+    assert sum(answer.is_granted for answer in answers) == 15
     # a token comes back in a day and a half; Redis, which may hold some, is soon asked again
     assert answers[-1].wait_sensor_us == 10_000_000
     cache.start()

@@ -254,6 +254,8 @@ def test_a_tenants_own_database_login(world: World, monkeypatch: pytest.MonkeyPa
         assert "nothing to revoke" in str(
             run("tenant", "login", world.mine.slug, "--revoke").exception
         )
+        monkeypatch.setenv("OWNER_DATABASE_URL", world.api.environment["DATABASE_URL"])
+        assert "set OWNER_DATABASE_URL" in str(run("tenant", "login", world.mine.slug).exception)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(again)
 
