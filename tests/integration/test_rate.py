@@ -185,7 +185,7 @@ async def test_redis_killed_and_back(cache: Cache) -> None:
         cache.kill9()
         started = time.monotonic()
         answers = [await made.ask(ask(7)) for _ in range(20)]
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 5  # not even one time-out
         assert made.mode == "in-process"
         assert sum(answer.is_granted for answer in answers) == 2  # a quarter of 10
         cache.start()
@@ -203,17 +203,19 @@ async def test_redis_restarted_between_two_requests_is_not_noticed(cache: Cache)
 
 
 async def test_redis_frozen_costs_one_time_out_and_then_nothing(cache: Cache) -> None:
-    async with limiter(cache, rate_redis_timeout_ms=100) as made:
+    async with limiter(cache, rate_redis_timeout_ms=1_000) as made:
         cache.signal(signal.SIGSTOP)
         try:
             started = time.monotonic()
             await asyncio.gather(*(made.ask(ask(n)) for n in range(50)))
-            assert 0.09 < time.monotonic() - started < 0.4
+            assert 0.9 < time.monotonic() - started < 10
+            waited = 0.0
             for _ in range(15):
                 started = time.monotonic()
                 await made.ask(ask(8))
-                assert time.monotonic() - started < 0.1  # not the time-out again
+                waited += time.monotonic() - started
                 await asyncio.sleep(0.1)
+            assert waited < 1  # not once the time-out again
             assert made.mode == "in-process"
         finally:
             cache.signal(signal.SIGCONT)

@@ -159,7 +159,7 @@ def test_status_says_where_the_limits_are(tight: Tenant, cache: Cache) -> None:
     cache.kill9()
     started = time.monotonic()
     assert tight.post(rows(1)).status_code == 200
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5  # not even one time-out
     wait(("disconnected", "in-process"))
     reasons = tight.api.client.get("/api/status").json()["reasons"]
     assert any(reason.startswith("rate limits:") for reason in reasons)
