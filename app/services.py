@@ -42,7 +42,7 @@ class Services:
         self.catalogue = Catalogue(self.pool)
         self.hub = Hub(self.pool, self._by_node)
         self.bells = NodeBells(self.hub.ring)
-        self.writer = Road(self.settings, self.bells.listen_on)
+        self.writer = Road(self.settings, self.bells.listen_on, self.hub)
         self.probe = Probe(self.settings)
         self.cold = ColdReader(self.settings)
         self.limiter = Limiter(self.settings)

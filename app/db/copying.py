@@ -43,6 +43,16 @@ async def send(
         raise
 
 
+async def commit(connection: AsyncConnection[Any], question: str) -> PGresult | None:
+    """Commit, and ask something in the same message; None: that failed, which undoes nothing."""
+    async with connection.lock:
+        connection.pgconn.send_query(f"commit; {question}".encode())
+        results = await connection.wait(generators.execute(connection.pgconn))
+    _check(results[:1])
+    answer = results[-1]
+    return answer if answer.status == ExecStatus.TUPLES_OK else None
+
+
 async def copy(connection: AsyncConnection[Any], *parts: Part) -> None:
     """COPY all parts, or none: the first that fails ends the transaction."""
     if not parts:

@@ -7,13 +7,15 @@ does not, the candidates that are missing follow. Nothing counts before COMMIT.
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import Error, errors
+from psycopg import AsyncConnection, Error, errors
+from psycopg.pq.abc import PGresult
 
 from app.db.array import literal
-from app.db.copying import rows_of, send
+from app.db.copying import commit, rows_of, send
 from app.db.pool import Connection, connect
 from app.ingest.band import BandKeeper, Watch
 from app.ingest.batch import Batch
@@ -32,16 +34,31 @@ Targets = Mapping[int, Target]
 """Where readings go, by the batch's groups; a batch without groups goes to the only one."""
 
 
+class Curious(Protocol):
+    """Who wants to know at once what came of candidates."""
+
+    def question(self) -> str | None:
+        """A statement to go with the commit; None: nothing."""
+
+    def answer(self, connection: AsyncConnection, result: PGresult | None) -> None:
+        """What it said; None: it failed, the commit did not."""
+
+
 class Link:
     """A connection and what it remembers."""
 
-    def __init__(self, connection: Connection, bands: BandKeeper) -> None:
+    def __init__(
+        self, connection: Connection, bands: BandKeeper, curious: Curious | None = None
+    ) -> None:
         self.connection = connection
         self._bands = bands
+        self._curious = curious
+        self._has_candidates = False
+        """Whether the transaction has handed some in."""
         self._watches: dict[Target, Watch] = {}
 
     @classmethod
-    async def open(cls, url: str, bands: BandKeeper) -> "Link":
+    async def open(cls, url: str, bands: BandKeeper, curious: Curious | None = None) -> "Link":
         """Connect. Raises psycopg.Error."""
         connection = await connect(
             url, application="headwater-writer", settings=LIMITS, patience=PATIENCE_SECONDS
@@ -52,7 +69,7 @@ class Link:
         except BaseException:
             await connection.close()
             raise
-        return cls(connection, bands)
+        return cls(connection, bands, curious)
 
     async def store_new(self, targets: Targets, batch: Batch) -> Codes | None:
         """Store a batch that is probably all new; None, and nothing is stored, where it is not."""
@@ -94,9 +111,14 @@ class Link:
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:
         """Commit what a statement in it has begun; undo it, and what was learned in it, if it fails."""
+        self._has_candidates = False
         try:
             yield
-            await self.connection.commit()
+            question = self._curious.question() if self._curious and self._has_candidates else None
+            if self._curious is None or question is None:
+                await self.connection.commit()
+            else:
+                self._curious.answer(self.connection, await commit(self.connection, question))
         except BaseException:
             for watch in self._watches.values():
                 watch.forget()
@@ -140,6 +162,7 @@ class Link:
             if candidates is not None:
                 statements.append(one.target.copy_candidate)
                 data.append(candidates.copy_candidates())
+                self._has_candidates = True
                 if one.target.rings:
                     statements.append(one.target.sql["ring"].rstrip("; \n"))
 

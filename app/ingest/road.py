@@ -29,6 +29,7 @@ from app.errors import Unavailable
 from app.ingest.band import BandKeeper
 from app.ingest.batch import Batch
 from app.ingest.known import Codes
+from app.ingest.link import Curious
 from app.ingest.shard import ShardMap, Target
 from app.ingest.verdict import Code
 from app.ingest.writer import Writer
@@ -47,9 +48,13 @@ class Road:
     """The process's road into telemetry.reading, whatever the server is."""
 
     def __init__(
-        self, settings: Settings, on_nodes: Callable[[list[str]], None] = lambda _: None
+        self,
+        settings: Settings,
+        on_nodes: Callable[[list[str]], None] = lambda _: None,
+        curious: Curious | None = None,
     ) -> None:
         self._settings = settings
+        self._curious = curious
         self._on_nodes = on_nodes
         self._map: ShardMap | None = None
         self._is_known = False
@@ -243,7 +248,15 @@ class Road:
         return places.targets(node) if self._is_direct else {0: Target(rings=True)}
 
     def _writer(self, url: str, targets: dict[int, Target], parts: int) -> Writer:
-        writer = Writer(self._settings, url, targets, self.bands, self._note, parts=parts)
+        writer = Writer(
+            self._settings,
+            url,
+            targets,
+            self.bands,
+            self._note,
+            parts=parts,
+            curious=self._curious,
+        )
         writer.start()
         return writer
 

@@ -31,7 +31,7 @@ from app.ingest.band import BandKeeper
 from app.ingest.batch import Batch, join
 from app.ingest.known import Codes
 from app.ingest.latest import LatestKeeper
-from app.ingest.link import Link
+from app.ingest.link import Curious, Link
 from app.ingest.queue import Queue, Submission, fail
 from app.ingest.shard import Target
 from app.ingest.verdict import Code
@@ -63,11 +63,13 @@ class Writer:
         on_stray: Callable[[Batch], None] = lambda _: None,
         *,
         parts: int = 1,
+        curious: Curious | None = None,
     ) -> None:
         self._settings = settings
         self._parts = parts
         """How many COPYs a gateway's batch is cut into, on all nodes together."""
         self._url = url
+        self._curious = curious
         self._targets = targets
         self._waiting = Queue()
         self._wake = asyncio.Event()
@@ -213,7 +215,7 @@ class Writer:
         await self._close(link)
 
     async def _open(self) -> Link:
-        link = await Link.open(self._url, self._bands)
+        link = await Link.open(self._url, self._bands, self._curious)
         self.connected += 1
         return link
 

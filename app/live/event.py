@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 
 import msgspec
 from psycopg import AsyncConnection, OperationalError
+from psycopg.pq.abc import PGresult
 from psycopg.rows import class_row, scalar_row
 
 from app.alert.alert import Alert
+from app.db.array import literal
 from app.db.away import node_away
+from app.db.copying import rows_of
 from app.db.queries import queries
 
 SQL = queries("live")
@@ -57,6 +60,16 @@ Apart = Callable[[list[int]], list[list[int]]]
 """Sensors, node by node."""
 
 
+async def outbox_events(
+    connection: AsyncConnection, *, after: int, gaps: list[int], tenant_id: int | None, count: int
+) -> list[OutboxEvent]:
+    """Events after an identifier, and those of `gaps` that are there by now, of one server."""
+    async with connection.cursor(row_factory=class_row(OutboxEvent)) as cursor:
+        args = {"after": after, "gaps": gaps, "tenant_id": tenant_id, "count": count}
+        await cursor.execute(SQL["outbox_events"], args)
+        return await cursor.fetchall()
+
+
 async def outbox_page(
     connection: AsyncConnection, *, after: int, gaps: list[int], tenant_id: int | None, count: int
 ) -> list[OutboxRow]:
@@ -68,16 +81,12 @@ async def outbox_page(
 
 
 async def outbox_alerts(
-    connection: AsyncConnection,
-    *,
-    sensor_ids: list[int],
-    episode_ids: list[int],
-    is_apart: bool = True,
+    connection: AsyncConnection, *, sensor_ids: list[int], episode_ids: list[int]
 ) -> list[Alert]:
-    """These alerts of these sensors; where they are `is_apart`, on nodes, only their shards are asked."""
+    """These alerts of these sensors, unprepared, so that only their shards are asked."""
     async with connection.cursor(row_factory=class_row(Alert)) as cursor:
         args = {"sensor_ids": sensor_ids, "episode_ids": episode_ids}
-        await cursor.execute(SQL["outbox_alerts"], args, prepare=False if is_apart else None)
+        await cursor.execute(SQL["outbox_alerts"], args, prepare=False)
         return await cursor.fetchall()
 
 
@@ -116,13 +125,18 @@ async def read_events(
 
     With `apart`, what lies on a node that is away is left out instead of raised.
     """
+    if not is_apart:
+        events = await outbox_events(
+            connection, after=after, gaps=gaps, tenant_id=tenant_id, count=count
+        )
+        return _whole(events, count)
     rows = await outbox_page(connection, after=after, gaps=gaps, tenant_id=tenant_id, count=count)
     sensor_ids = list(dict.fromkeys(row.sensor_id for row in rows))
     unread: set[int] = set()
     alerts: dict[int, Alert] = {}
     if rows:
         try:
-            alerts = await _alerts(connection, rows, sensor_ids, is_apart)
+            alerts = await _alerts(connection, rows, sensor_ids)
         except OperationalError as exc:
             if apart is None or connection.closed or node_away(exc) is None:
                 raise
@@ -141,18 +155,40 @@ async def read_events(
     )
 
 
+def events_question(*, after: int, gaps: list[int], count: int) -> str:
+    """The statement of `outbox_events` for all tenants, with its parameters in it."""
+    return SQL["outbox_events"].rstrip("; \n") % {
+        "after": after,
+        "gaps": literal(gaps),
+        "tenant_id": "null",
+        "count": count,
+    }
+
+
+def events_of(connection: AsyncConnection, result: PGresult, *, count: int) -> Page:
+    """Its answer."""
+    names = [(result.fname(number) or b"").decode() for number in range(result.nfields)]
+    rows = rows_of(connection, result)
+    return _whole([OutboxEvent(**dict(zip(names, row, strict=True))) for row in rows], count)
+
+
+def _whole(events: list[OutboxEvent], count: int) -> Page:
+    return Page(
+        events=events,
+        unread=[],
+        last=events[-1].outbox_id if events else None,
+        is_full=len(events) >= count,
+    )
+
+
 async def _alerts(
-    connection: AsyncConnection,
-    rows: list[OutboxRow],
-    sensor_ids: list[int],
-    is_apart: bool = True,
+    connection: AsyncConnection, rows: list[OutboxRow], sensor_ids: list[int]
 ) -> dict[int, Alert]:
     wanted = set(sensor_ids)
     found = await outbox_alerts(
         connection,
         sensor_ids=sensor_ids,
         episode_ids=[row.episode_id for row in rows if row.sensor_id in wanted],
-        is_apart=is_apart,
     )
     return {alert.alert_id: alert for alert in found}
 

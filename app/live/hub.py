@@ -6,6 +6,10 @@ number that is missing below the mark is kept as a gap and asked for again until
 old that its transaction can only have been rolled back. So nothing is skipped or told twice,
 whatever the order of commits.
 
+On one server the process's own writers ask in the message that commits an alert, and the hub has the
+answer with the commit's, without waiting for the bell and a question of its own. The bell rings all the
+same, for other processes and for what an answer that failed has left. Whoever comes first tells an event.
+
 A subscriber has a bounded queue. Who reads too slowly is dropped and told so; nobody waits for him.
 While a node of a distributed server is away, the others' events are told all the same; those of its own
 that had come before are gaps until it is back.
@@ -16,19 +20,22 @@ busy with long reads, and makes a new one after a failure.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
-import msgspec
 import psycopg
 import structlog
+from psycopg import AsyncConnection
+from psycopg.pq.abc import PGresult
 
 from app.db.pool import Connection, Pool, connect
 from app.live.event import (
     Apart,
     OutboxEvent,
+    Page,
+    events_of,
+    events_question,
     message,
     outbox_collect,
     outbox_collect_living,
@@ -37,11 +44,11 @@ from app.live.event import (
     outbox_newest,
     read_events,
 )
+from app.live.subscription import QUEUE_EVENTS, Delivery, Filter, Subscription
 from app.ops.metrics import ALERT_EVENTS, LIVE_DROPPED, LIVE_SECONDS, LIVE_SUBSCRIBERS
 
 log = structlog.get_logger()
 
-QUEUE_EVENTS = 1_000
 PAGE_EVENTS = 1_000
 LOOK_BACK = 1_000
 """How many identifiers before the newest are looked through for transactions under way."""
@@ -52,65 +59,6 @@ RETRY_SECONDS = 1.0
 PATIENCE_SECONDS = 10.0
 PARTIAL_SECONDS = 15.0
 """How long a node that was away is not waited for."""
-
-
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events a subscriber gets; None or empty: no restriction."""
-
-    tenant_id: int | None = None
-    sites: frozenset[str] = frozenset()
-    severities: frozenset[str] = frozenset()
-
-    def takes(self, event: OutboxEvent) -> bool:
-        """Whether the event passes."""
-        return (
-            (self.tenant_id is None or event.tenant_id == self.tenant_id)
-            and (not self.sites or event.site in self.sites)
-            and (not self.severities or event.severity in self.severities)
-        )
-
-
-class Delivery(msgspec.Struct, frozen=True):
-    """An event as it goes out; encoded once for all."""
-
-    outbox_id: int
-    resume: int
-    text: str
-
-
-class TooSlowError(Exception):
-    """The subscriber's queue was full: it has been dropped."""
-
-
-class Subscription:
-    """One subscriber's queue."""
-
-    def __init__(self, wanted: Filter, *, size: int = QUEUE_EVENTS) -> None:
-        self.filter = wanted
-        self._queue: deque[Delivery] = deque()
-        self._size = size
-        self._awake = asyncio.Event()
-        self._is_too_slow = False
-
-    def put(self, delivery: Delivery) -> bool:
-        """Queue it; False: the queue is full, the subscriber is out."""
-        if len(self._queue) >= self._size:
-            self._is_too_slow = True
-            self._queue.clear()
-        else:
-            self._queue.append(delivery)
-        self._awake.set()
-        return not self._is_too_slow
-
-    async def get(self, seconds: float) -> Delivery | None:
-        """The next event; None after so many seconds without one. Raises TooSlowError."""
-        if not self._queue and not self._is_too_slow:
-            self._awake.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), seconds)
-        if self._is_too_slow:
-            raise TooSlowError
-        return self._queue.popleft() if self._queue else None
 
 
 class Hub:
@@ -190,6 +138,7 @@ class Hub:
                     gaps=[],
                     tenant_id=wanted.tenant_id,
                     count=PAGE_EVENTS,
+                    is_apart=self._is_apart,
                 )
             for event in page.events:
                 after = event.outbox_id
@@ -240,10 +189,33 @@ class Hub:
                 is_apart=self._is_apart,
             )
             is_more = page.is_full
-            self._account_for(event.outbox_id for event in page.events)
-            self._account_for(page.unread)
-            self._gaps |= dict.fromkeys(page.unread, time.monotonic())
-            self._hand_out(page.events)
+            self._tell(page)
+
+    def question(self) -> str | None:
+        """What a writer is to ask in the message that commits an alert; None: nothing."""
+        if self._is_apart or self._mark is None or not self._subscriptions:
+            return None
+        return events_question(after=self._mark, gaps=list(self._gaps), count=PAGE_EVENTS)
+
+    def answer(self, connection: AsyncConnection, result: PGresult | None) -> None:
+        """What the writer was told. Raises nothing: the commit is done, and the bell rings anyway."""
+        if result is None or self._mark is None:
+            return
+        try:
+            page = events_of(connection, result, count=PAGE_EVENTS)
+            self._tell(page)
+        except Exception:
+            log.exception("live_hub_took_no_answer")
+
+    def _tell(self, page: Page) -> None:
+        """Hand out what nobody has told meanwhile."""
+        assert self._mark is not None
+        mark, gaps = self._mark, self._gaps
+        fresh = [e for e in page.events if e.outbox_id > mark or e.outbox_id in gaps]
+        self._account_for(event.outbox_id for event in fresh)
+        self._account_for(page.unread)
+        self._gaps |= dict.fromkeys(page.unread, time.monotonic())
+        self._hand_out(fresh)
 
     def _account_for(self, numbers: Iterable[int]) -> None:
         """Move the mark; what is missing below it is a gap."""

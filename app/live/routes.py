@@ -19,7 +19,7 @@ from litestar.types import ControllerRouterHandler
 
 from app.errors import BadRequest
 from app.identity.permission import Principal
-from app.live.hub import Delivery, Filter, TooSlowError
+from app.live.subscription import Delivery, Filter, TooSlowError
 from app.read.lookup import site_ids
 from app.read.parameter import Sites, Tenant, choices, known_parameters, tenant_scope, words
 from app.services import Services

@@ -46,7 +46,8 @@ grant select, insert, update on telemetry.latest_reading to headwater_ingest;
 grant insert on telemetry.ingest_log to headwater_ingest;
 grant insert on alert.candidate to headwater_ingest;
 grant execute on function
-    telemetry.repair_latest(), alert.changed_since(bigint[]), alert.bands()
+    telemetry.repair_latest(), alert.changed_since(bigint[]), alert.bands(),
+    alert.events_after(bigint, bigint[], integer, bigint)
 to headwater_ingest;
 
 -- people's SQL and dashboards

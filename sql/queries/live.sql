@@ -7,6 +7,16 @@ select alert.collect() as collected;
 -- name: outbox_collect_living
 select alert.collect_living() as collected;
 
+-- name: outbox_events
+select
+    e.outbox_id, e.kind, e.tenant_id, e.ts, e.value, e.created_at, e.alert_id, e.tenant, e.sensor,
+    e.site, e.region, e.metric, e.unit, e.severity, e.side, e.state, e."limit", e.peak, e.opened_at,
+    e.last_at, e.resolved_at, e.readings, e.acknowledged_at, e.acknowledged_by, e.resolved_by, e.note
+from alert.events_after(
+    %(after)s::bigint, %(gaps)s::bigint[], %(tenant_id)s::integer, %(count)s::bigint
+) as e
+order by e.outbox_id;
+
 -- name: outbox_page
 select o.outbox_id, o.kind, o.tenant_id, o.sensor_id, o.episode_id, o.ts, o.value, o.created_at
 from alert.outbox as o

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from fix_database import Database
 
-from app.db.copying import Part, copy
+from app.db.copying import Part, commit, copy, rows_of
 from app.db.pool import Connection, connect
 from app.ingest.batch import HEADER, TRAILER
 
@@ -75,6 +75,33 @@ async def test_what_fails_takes_all_along_and_leaves_the_connection_good(
     async with connection.transaction():
         await copy(connection, one(1), two(1))
     assert await counts(connection) == (1, 1)
+
+
+async def test_a_question_with_the_commit_is_answered_after_it(connection: Connection) -> None:
+    await connection.execute("begin")
+    await copy(connection, one(1), two(1))
+    answer = await commit(connection, "select n, pg_current_xact_id_if_assigned() from pg_temp.one")
+    assert answer is not None
+    assert rows_of(connection, answer) == [(1, None)]
+
+
+@pytest.mark.parametrize("question", ["select 1 / 0", "select pg_temp.nothing()"])
+async def test_a_question_that_fails_undoes_no_commit(
+    connection: Connection, question: str
+) -> None:
+    await connection.execute("begin")
+    await copy(connection, one(1), two(1))
+    assert await commit(connection, question) is None
+    assert await counts(connection) == (1, 1)
+
+
+async def test_a_commit_that_fails_says_so_whatever_was_asked(connection: Connection) -> None:
+    await connection.execute("alter table pg_temp.one add unique (n) deferrable initially deferred")
+    await connection.execute("alter table pg_temp.one drop constraint one_n_key")
+    await connection.execute("begin; insert into pg_temp.one values (1), (1)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await commit(connection, "select 1")
+    assert await counts(connection) == (0, 0)
 
 
 async def test_a_server_that_goes_away_is_a_lost_connection(
