@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.db.array import literal
+
 BUCKETS = 256
 PLACES, PRIME = 1 << 16, 61
 """Sets of datastreams are kept by hash: two at one place cost time, never truth."""
@@ -20,6 +22,8 @@ RULES = -1
 
 Row = tuple[int | None, int | None, int | None, int, float, float]
 """tenant_id, site_id, sensor_id, metric_id, low, high."""
+Change = tuple[int, int, list[int], list[int]]
+"""A bucket, its version, its datastreams with unresolved episodes, pairwise."""
 
 
 class BandTable:
@@ -78,10 +82,9 @@ class BandTable:
     ) -> NDArray[np.bool_]:
         """Whether each value violates a limit that could apply; all of shape (n,)."""
         width = self.low.shape[1]
-        cell = line * width + np.minimum(metric_id, width - 1)
-        outside: NDArray[np.bool_] = (value < self.low.ravel()[cell]) | (
-            value > self.high.ravel()[cell]
-        )
+        cell = np.add(line * width, np.minimum(metric_id, width - 1), dtype=np.intp)
+        outside: NDArray[np.bool_] = value < self.low.ravel()[cell]
+        outside |= value > self.high.ravel()[cell]
         if metric_id.max(initial=0) >= width:  # a metric beyond the table has no rule
             outside &= metric_id < width
         return outside
@@ -104,16 +107,26 @@ class Watch:
     """What one writer connection remembers of unresolved episodes."""
 
     def __init__(self) -> None:
-        self.versions = np.full(1 + BUCKETS, -1, dtype=np.int64)
+        self.versions = [-1] * (1 + BUCKETS)
         """By bucket from RULES on, as the database is asked what has changed since."""
+        self._said: str | None = None
         self.bands: BandTable | None = None
         """The bands that hold where the connection writes; None: not known."""
         self._by_bucket: dict[int, NDArray[np.int64]] = {}
         self._watching = np.zeros(PLACES, dtype=np.int32)
         """How many unresolved episodes have a place; whoever shares it is judged, too."""
 
-    def learn(self, changes: list[tuple[int, int, list[int], list[int]]]) -> None:
-        """Take in what the database says has changed: bucket, version, its datastreams pairwise."""
+    @property
+    def versions_literal(self) -> str:
+        """The versions as an array in the text of a statement."""
+        if self._said is None:
+            self._said = literal(self.versions)
+        return self._said
+
+    def learn(self, changes: list[Change]) -> None:
+        """Take in what the database says has changed."""
+        if changes:
+            self._said = None
         for bucket, version, sensor_ids, metric_ids in changes:
             self.versions[bucket - RULES] = version
             if bucket == RULES:
@@ -128,7 +141,8 @@ class Watch:
 
     def forget(self) -> None:
         """Versions seen in a transaction that came to nothing may come again and mean something else."""
-        self.versions[1:] = -1
+        self.versions[1:] = [-1] * BUCKETS
+        self._said = None
 
     def trusts(self, table: BandTable | None) -> bool:
         """Whether a batch's bands are those that the connection knows."""

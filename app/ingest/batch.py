@@ -5,6 +5,7 @@ of big-endian records. Field order is that of the column lists in COPY_READING a
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,9 @@ def _template(layout: list[tuple[str, str]]) -> NDArray[np.void]:
     return record
 
 
+T = TypeVar("T", bound=np.generic)
+MANY = 8
+"""Arrays that are put together by their bytes."""
 Order = NDArray[np.intp] | slice
 """Positions in the order wanted."""
 
@@ -127,36 +131,41 @@ def join(batches: list[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
     return Batch(
-        np.concatenate([b.sensor_id for b in batches]),
-        np.concatenate([b.metric_id for b in batches]),
-        np.concatenate([b.ts for b in batches]),
-        np.concatenate([b.value for b in batches]),
-        np.concatenate([b.quality for b in batches]),
+        _chained([b.sensor_id for b in batches]),
+        _chained([b.metric_id for b in batches]),
+        _chained([b.ts for b in batches]),
+        _chained([b.value for b in batches]),
+        _chained([b.quality for b in batches]),
         *_joined_bands(batches),
         _joined_groups(batches),
         _joined_newest(batches),
     )
 
 
+def _chained(arrays: list[NDArray[T]]) -> NDArray[T]:
+    """As np.concatenate, which takes six times as long for a hundred short ones."""
+    if len(arrays) < MANY:
+        return np.concatenate(arrays)
+    return np.frombuffer(b"".join(arrays), dtype=arrays[0].dtype)  # type: ignore[arg-type]
+
+
 def _joined_groups(batches: list[Batch]) -> NDArray[np.int32] | None:
     groups = [batch.group for batch in batches if batch.group is not None]
-    return np.concatenate(groups) if groups else None
+    return _chained(groups) if groups else None
 
 
 def _joined_newest(batches: list[Batch]) -> NDArray[np.intp] | None:
     """Positions in the joined batch; a datastream may come from several."""
-    parts = []
-    offset = 0
-    for batch in batches:
-        if batch.newest is None:
-            return None
-        parts.append(batch.newest + offset)
-        offset += len(batch)
-    return np.concatenate(parts)
+    parts = [batch.newest for batch in batches if batch.newest is not None]
+    if len(parts) < len(batches):
+        return None
+    sizes = np.array([len(batch) for batch in batches])
+    begin: NDArray[np.intp] = np.cumsum(sizes) - sizes
+    return _chained(parts) + np.repeat(begin, [len(part) for part in parts])
 
 
 def _joined_bands(batches: list[Batch]) -> tuple[NDArray[np.int32] | None, BandTable | None]:
     """The common bands; none where the batches were resolved before and after a change of rules."""
     bands = batches[0].bands
     lines = [b.band for b in batches if b.band is not None and b.bands is bands]
-    return (np.concatenate(lines), bands) if len(lines) == len(batches) else (None, None)
+    return (_chained(lines), bands) if len(lines) == len(batches) else (None, None)

@@ -17,7 +17,7 @@ from psycopg.pq.abc import PGresult
 from app.db.array import literal
 from app.db.copying import commit, rows_of, send
 from app.db.pool import Connection, connect
-from app.ingest.band import BandKeeper, Watch
+from app.ingest.band import BandKeeper, Change, Watch
 from app.ingest.batch import Batch
 from app.ingest.known import STAGED_TABLE, Codes, known, stretches
 from app.ingest.shard import Target
@@ -56,6 +56,8 @@ class Link:
         self._has_candidates = False
         """Whether the transaction has handed some in."""
         self._watches: dict[Target, Watch] = {}
+        self._prepared: dict[Target, str] = {}
+        """What the statements that log are called here."""
 
     @classmethod
     async def open(cls, url: str, bands: BandKeeper, curious: Curious | None = None) -> "Link":
@@ -140,10 +142,11 @@ class Link:
             data.append(one.batch.copy_readings())
         # what is remembered may be old, so the log's answer, the last, comes after it
         self._hand_in(judged, statements, data)
-        statements += [_log_and_look(one) for one in judged]
+        statements += [await self._log_and_look(one) for one in judged]
         results = await send(self.connection, "; ".join(statements), data)
         for one, answer in zip(judged, results[-len(judged) :], strict=True):
-            one.watch.learn(rows_of(self.connection, answer))
+            if answer.ntuples:
+                one.learn(rows_of(self.connection, answer))
             if one.watch.bands is None:
                 cursor = await self.connection.execute(one.target.sql["bands"])
                 one.watch.bands = self._bands.take(await cursor.fetchall())
@@ -166,6 +169,30 @@ class Link:
                 if one.target.rings:
                     statements.append(one.target.sql["ring"].rstrip("; \n"))
 
+    async def _log_and_look(self, one: "Judged") -> str:
+        """The statement that logs what is stored and says what has changed since it was last asked."""
+        batch, target = one.batch, one.target
+        first, last, count = stretches(batch.ts)
+        # one row for a shard; where they are not known apart, one for a sensor
+        sensor_ids = np.unique(batch.sensor_id) if target.rings else batch.sensor_id[:1]
+        values = {
+            "sensor_ids": literal(sensor_ids),
+            "first_us": literal(first),
+            "last_us": literal(last),
+            "reading_count": literal(count),
+            "versions": one.watch.versions_literal,
+        }
+        text = target.sql["log_and_watch"].rstrip("; \n")
+        if target.rings or self.connection.is_pooled:
+            return text % values
+        name = self._prepared.get(target)
+        if name is None:  # to plan it costs more than to run it
+            name = f"log_and_watch_{len(self._prepared)}"
+            numbers = {key: f"${number}" for number, key in enumerate(values, start=1)}
+            await self.connection.execute(f"prepare {name} as {text % numbers}")
+            self._prepared[target] = name
+        return f"execute {name} ({', '.join(values.values())})"
+
 
 class Judged:
     """The readings of one target on their way past the rules."""
@@ -176,13 +203,21 @@ class Judged:
         self.batch = batch
         self.is_certain = False
         """Whether `watch` is known to be up to date."""
+        self._is_looked_at = False
+        """Whether all is handed in that `watch`, as it is now, has reason to."""
         self._handed: NDArray[np.bool_] | None = None
+
+    def learn(self, changes: list[Change]) -> None:
+        """What the database says has changed."""
+        self.watch.learn(changes)
+        self._is_looked_at = False
 
     def candidates(self) -> Batch | None:
         """The next ones; None: there are none."""
         batch = self.batch
-        if not self.is_certain and not self.watch.trusts(batch.bands):
+        if self._is_looked_at or not (self.is_certain or self.watch.trusts(batch.bands)):
             return None
+        self._is_looked_at = True
         wanted = self.watch.candidates(
             batch.bands, batch.band, batch.sensor_id, batch.metric_id, batch.value
         )
@@ -190,21 +225,6 @@ class Judged:
             wanted &= ~self._handed
         self._handed = wanted
         return batch.where(wanted) if wanted.any() else None
-
-
-def _log_and_look(one: Judged) -> str:
-    """The statement that logs what is stored and says what has changed since it was last asked."""
-    batch, target = one.batch, one.target
-    first, last, count = stretches(batch.ts)
-    # one row for a shard; where they are not known apart, one for a sensor
-    sensor_ids = np.unique(batch.sensor_id) if target.rings else batch.sensor_id[:1]
-    return target.sql["log_and_watch"].rstrip("; \n") % {
-        "sensor_ids": literal(sensor_ids),
-        "first_us": literal(first),
-        "last_us": literal(last),
-        "reading_count": literal(count),
-        "versions": literal(one.watch.versions),
-    }
 
 
 def _parts(targets: Targets, batch: Batch) -> Iterator[Part]:

@@ -12,12 +12,14 @@ SMALL = 100
 """Readings of a submission that does not wait behind large ones."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Submission:
     """One request's readings on their way."""
 
     batch: Batch
     done: asyncio.Future[Codes]
+    size: int
+    """Its readings."""
 
 
 class Queue:
@@ -33,21 +35,20 @@ class Queue:
 
     def put(self, submission: Submission) -> None:
         """The last of its kind."""
-        size = len(submission.batch)
-        (self.small if size <= SMALL else self.large).append(submission)
-        self.readings += size
+        (self.small if submission.size <= SMALL else self.large).append(submission)
+        self.readings += submission.size
 
     def take(self, most: int, *, is_small_only: bool) -> list[Submission]:
         """At least one, if there is one; whoever asked for some may be gone, and they with him."""
         group: list[Submission] = []
         size = 0
         for queue in (self.small,) if is_small_only else (self.small, self.large):
-            while queue and (not group or size + len(queue[0].batch) <= most):
+            while queue and (not group or size + queue[0].size <= most):
                 submission = queue.popleft()
-                self.readings -= len(submission.batch)
+                self.readings -= submission.size
                 if not submission.done.done():
                     group.append(submission)
-                    size += len(submission.batch)
+                    size += submission.size
         return group
 
 

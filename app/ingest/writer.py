@@ -75,6 +75,8 @@ class Writer:
         self._wake = asyncio.Event()
         self._go = asyncio.Event()
         """Set where a writer may take what waits, however little it is."""
+        self._door = asyncio.Lock()
+        """One writer at a time waits for what comes; the others have nothing to wake up for."""
         self._busy = 0
         self._busy_with_large = 0
         self._wary = 0
@@ -122,18 +124,20 @@ class Writer:
         Raises Unavailable when too much waits or the database is away; then nothing may be assumed
         stored, and sending again is safe.
         """
-        if not len(batch):
+        size = len(batch)
+        if not size:
             return np.zeros(0, dtype=np.uint8)
-        is_full = self.queued_readings + len(batch) > self._settings.ingest_queue_readings
+        is_full = self.queued_readings + size > self._settings.ingest_queue_readings
         if self._is_stopping or (is_full and self._waiting):
             raise Unavailable(
                 "More readings wait than can be written right now; send again later.",
                 headers={"Retry-After": "1"},
             )
-        submission = Submission(batch, asyncio.get_running_loop().create_future())
+        submission = Submission(batch, asyncio.get_running_loop().create_future(), size)
         self._waiting.put(submission)
         self._wake.set()
-        self._weigh()
+        if not self._go.is_set():
+            self._weigh()
         return await submission.done
 
     @property
@@ -180,13 +184,14 @@ class Writer:
     async def _run(self) -> None:
         link: Link | None = None
         while True:
-            await self._turn()
-            group = self._take()
+            async with self._door:
+                await self._turn()
+                group = self._take()
             if not group:
                 if self._is_stopping:
                     break
                 continue
-            is_large = sum(len(submission.batch) for submission in group) > ENOUGH
+            is_large = sum(submission.size for submission in group) > ENOUGH
             self._busy += 1
             self._busy_with_large += is_large
             self._weigh()
@@ -285,7 +290,7 @@ class Writer:
         self.latest.note(batch if not codes.any() else batch.where(codes == Code.STORED))
         start = 0
         for submission in group:
-            end = start + len(submission.batch)
+            end = start + submission.size
             if not submission.done.done():
                 submission.done.set_result(codes[start:end])
             start = end

@@ -17,7 +17,7 @@ def submission(size: int) -> Submission:
         value=np.zeros(size),
         quality=np.full(size, 2, dtype=np.int16),
     )
-    return Submission(batch, asyncio.get_running_loop().create_future())
+    return Submission(batch, asyncio.get_running_loop().create_future(), size)
 
 
 def sizes(group: list[Submission]) -> list[int]:
