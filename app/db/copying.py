@@ -74,9 +74,11 @@ def _send(pgconn: PGconn, statements: bytes, data: Sequence[memoryview]) -> PQGe
     _check(results)
     for buffer in data:
         for start in range(0, len(buffer), PIECE):
+            if start:
+                yield from _flush(pgconn)
             while not pgconn.put_copy_data(buffer[start : start + PIECE]):
                 yield from _flush(pgconn)
-            yield from _flush(pgconn)
+        # the last piece and the end go together: each flush wakes the server up
         while not pgconn.put_copy_end():
             yield from _flush(pgconn)
         yield from _flush(pgconn)

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.db.array import literal
-
 BUCKETS = 256
 PLACES, PRIME = 1 << 16, 61
 """Sets of datastreams are kept by hash: two at one place cost time, never truth."""
@@ -22,6 +20,7 @@ RULES = -1
 
 Row = tuple[int | None, int | None, int | None, int, float, float]
 """tenant_id, site_id, sensor_id, metric_id, low, high."""
+NOWHERE: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 Change = tuple[int, int, list[int], list[int]]
 """A bucket, its version, its datastreams with unresolved episodes, pairwise."""
 
@@ -107,42 +106,34 @@ class Watch:
     """What one writer connection remembers of unresolved episodes."""
 
     def __init__(self) -> None:
-        self.versions = [-1] * (1 + BUCKETS)
+        self.versions = ["-1"] * (1 + BUCKETS)
         """By bucket from RULES on, as the database is asked what has changed since."""
-        self._said: str | None = None
         self.bands: BandTable | None = None
         """The bands that hold where the connection writes; None: not known."""
         self._by_bucket: dict[int, NDArray[np.int64]] = {}
         self._watching = np.zeros(PLACES, dtype=np.int32)
         """How many unresolved episodes have a place; whoever shares it is judged, too."""
 
-    @property
-    def versions_literal(self) -> str:
-        """The versions as an array in the text of a statement."""
-        if self._said is None:
-            self._said = literal(self.versions)
-        return self._said
-
     def learn(self, changes: list[Change]) -> None:
         """Take in what the database says has changed."""
-        if changes:
-            self._said = None
+        gone, come = [NOWHERE], [NOWHERE]
         for bucket, version, sensor_ids, metric_ids in changes:
-            self.versions[bucket - RULES] = version
+            self.versions[bucket - RULES] = str(version)
             if bucket == RULES:
                 self.bands = None
                 continue
             if bucket in self._by_bucket:
-                np.subtract.at(self._watching, self._by_bucket.pop(bucket), 1)
+                gone.append(self._by_bucket.pop(bucket))
             if sensor_ids:
                 places = place_of(np.array(sensor_ids), np.array(metric_ids))
-                np.add.at(self._watching, places, 1)
                 self._by_bucket[bucket] = places
+                come.append(places)
+        np.subtract.at(self._watching, np.concatenate(gone), 1)
+        np.add.at(self._watching, np.concatenate(come), 1)
 
     def forget(self) -> None:
         """Versions seen in a transaction that came to nothing may come again and mean something else."""
-        self.versions[1:] = [-1] * BUCKETS
-        self._said = None
+        self.versions[1:] = ["-1"] * BUCKETS
 
     def trusts(self, table: BandTable | None) -> bool:
         """Whether a batch's bands are those that the connection knows."""
@@ -167,6 +158,13 @@ class Watch:
             is_affected[place[found]] = True
             found = is_affected[place]
         found |= self._watching[place] > 0
+        return found
+
+    def watched(
+        self, sensor_id: NDArray[np.int64], metric_id: NDArray[np.int16]
+    ) -> NDArray[np.bool_]:
+        """Which readings are of a datastream with an unresolved episode, shape (n,)."""
+        found: NDArray[np.bool_] = self._watching[place_of(sensor_id, metric_id)] > 0
         return found
 
 

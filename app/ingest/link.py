@@ -180,7 +180,7 @@ class Link:
             "first_us": literal(first),
             "last_us": literal(last),
             "reading_count": literal(count),
-            "versions": one.watch.versions_literal,
+            "versions": literal(one.watch.versions),
         }
         text = target.sql["log_and_watch"].rstrip("; \n")
         if target.rings or self.connection.is_pooled:
@@ -218,9 +218,12 @@ class Judged:
         if self._is_looked_at or not (self.is_certain or self.watch.trusts(batch.bands)):
             return None
         self._is_looked_at = True
-        wanted = self.watch.candidates(
-            batch.bands, batch.band, batch.sensor_id, batch.metric_id, batch.value
-        )
+        if self._handed is not None and self.watch.trusts(batch.bands):
+            wanted = self.watch.watched(batch.sensor_id, batch.metric_id)  # limits are as they were
+        else:
+            wanted = self.watch.candidates(
+                batch.bands, batch.band, batch.sensor_id, batch.metric_id, batch.value
+            )
         if self._handed is not None:
             wanted &= ~self._handed
         self._handed = wanted

@@ -100,7 +100,7 @@ def test_what_was_learned_in_vain_is_asked_for_again() -> None:
     watch = Watch()
     watch.learn([(RULES, 2, [], []), (1, 7, [1], [1])])
     watch.forget()
-    assert watch.versions == [2] + 256 * [-1]
+    assert watch.versions == ["2"] + 256 * ["-1"]
 
 
 def test_a_violation_brings_along_all_that_its_sensor_sent() -> None:
@@ -113,7 +113,7 @@ def test_a_violation_brings_along_all_that_its_sensor_sent() -> None:
 def test_versions_go_from_that_of_the_rules_to_the_last_bucket() -> None:
     watch = Watch()
     watch.learn([(RULES, 2, [], []), (1, 7, [], []), (255, 9, [], [])])
-    assert watch.versions == [2, -1, 7] + 253 * [-1] + [9]
+    assert watch.versions == ["2", "-1", "7"] + 253 * ["-1"] + ["9"]
 
 
 def test_nodes_that_say_the_same_share_a_table() -> None:
