@@ -60,8 +60,8 @@ def items_of(data: Buffer | None, kind: str) -> NDArray[Any]:
     return (items + POSTGRES_EPOCH).view("M8[us]") if is_time else items
 
 
-def literal(items: NDArray[np.integer[Any]] | list[int] | list[str]) -> str:
-    """Whole numbers, or their texts, as an array in the text of a statement."""
+def literal(items: NDArray[np.number[Any]] | list[int] | list[str]) -> str:
+    """Numbers, or their texts, as an array in the text of a statement."""
     numbers = items if isinstance(items, list) else items.tolist()
     return "'{" + ",".join(map(str, numbers)) + "}'"
 

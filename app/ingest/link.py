@@ -25,6 +25,8 @@ from app.ingest.verdict import Code
 
 LIMITS = {"lock_timeout": "10s", "statement_timeout": "20s"}
 PATIENCE_SECONDS = 25.0
+FEW = 200
+"""Candidates that are handed in as the values of a statement."""
 ATTEMPTS = 5
 """How often a batch is tried that others write, too."""
 
@@ -56,8 +58,8 @@ class Link:
         self._has_candidates = False
         """Whether the transaction has handed some in."""
         self._watches: dict[Target, Watch] = {}
-        self._prepared: dict[Target, str] = {}
-        """What the statements that log are called here."""
+        self._prepared: dict[tuple[Target, str], str] = {}
+        """What targets' statements are called here."""
 
     @classmethod
     async def open(cls, url: str, bands: BandKeeper, curious: Curious | None = None) -> "Link":
@@ -141,7 +143,7 @@ class Link:
             statements.append(one.target.copy_reading)
             data.append(one.batch.copy_readings())
         # what is remembered may be old, so the log's answer, the last, comes after it
-        self._hand_in(judged, statements, data)
+        await self._hand_in(judged, statements, data)
         statements += [await self._log_and_look(one) for one in judged]
         results = await send(self.connection, "; ".join(statements), data)
         for one, answer in zip(judged, results[-len(judged) :], strict=True):
@@ -152,20 +154,23 @@ class Link:
                 one.watch.bands = self._bands.take(await cursor.fetchall())
             one.is_certain = True
         statements, data = [], []
-        self._hand_in(judged, statements, data)
+        await self._hand_in(judged, statements, data)
         if statements:
             await send(self.connection, "; ".join(statements), data)
 
-    def _hand_in(
+    async def _hand_in(
         self, judged: list["Judged"], statements: list[str], data: list[memoryview]
     ) -> None:
         """What a rule could care about and is not handed in yet."""
         for one in judged:
             candidates = one.candidates()
             if candidates is not None:
-                statements.append(one.target.copy_candidate)
-                data.append(candidates.copy_candidates())
                 self._has_candidates = True
+                if len(candidates) > FEW or one.target.rings:
+                    statements.append(one.target.copy_candidate)
+                    data.append(candidates.copy_candidates())
+                else:  # a COPY is one more answer to wait for
+                    statements.append(await self._insert(one.target, candidates))
                 if one.target.rings:
                     statements.append(one.target.sql["ring"].rstrip("; \n"))
 
@@ -182,16 +187,30 @@ class Link:
             "reading_count": literal(count),
             "versions": literal(one.watch.versions),
         }
-        text = target.sql["log_and_watch"].rstrip("; \n")
+        return await self._said(target, "log_and_watch", values)
+
+    async def _insert(self, target: Target, candidates: Batch) -> str:
+        """The statement that hands in a few."""
+        values = {
+            "sensor_ids": literal(candidates.sensor_id),
+            "us": literal(candidates.ts),
+            "values": literal(candidates.value),
+            "metric_ids": literal(candidates.metric_id),
+        }
+        return await self._said(target, "candidates_put", values)
+
+    async def _said(self, target: Target, name: str, values: Mapping[str, str]) -> str:
+        """One of our statements with its values; planned once, since to plan costs more than to run."""
+        text = target.sql[name].rstrip("; \n")
         if target.rings or self.connection.is_pooled:
             return text % values
-        name = self._prepared.get(target)
-        if name is None:  # to plan it costs more than to run it
-            name = f"log_and_watch_{len(self._prepared)}"
+        prepared = self._prepared.get((target, name))
+        if prepared is None:
+            prepared = f"{name}_{len(self._prepared)}"
             numbers = {key: f"${number}" for number, key in enumerate(values, start=1)}
-            await self.connection.execute(f"prepare {name} as {text % numbers}")
-            self._prepared[target] = name
-        return f"execute {name} ({', '.join(values.values())})"
+            await self.connection.execute(f"prepare {prepared} as {text % numbers}")
+            self._prepared[target, name] = prepared
+        return f"execute {prepared} ({', '.join(values.values())})"
 
 
 class Judged:

@@ -89,6 +89,14 @@ with logged as (
 select c.bucket, c.version, c.sensor_ids, c.metric_ids
 from alert.changed_since(%(versions)s::bigint[]) as c;
 
+-- name: candidates_put
+insert into alert.candidate (sensor_id, ts, value, metric_id)
+select c.sensor_id, timestamptz 'epoch' + c.us * interval '1 microsecond', c.value, c.metric_id
+from unnest(
+    %(sensor_ids)s::bigint[], %(us)s::bigint[],
+    %(values)s::double precision[], %(metric_ids)s::smallint[]
+) as c (sensor_id, us, value, metric_id);
+
 -- name: bands
 select b.tenant_id, b.site_id, b.sensor_id, b.metric_id, b.low, b.high
 from alert.bands() as b;
