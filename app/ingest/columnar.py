@@ -7,6 +7,8 @@ msgspec.MsgspecError and the body takes the lenient road (lenient.py).
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -44,6 +46,47 @@ WRAPPED = msgspec.json.Decoder(Wrapped)
 Kind = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
 """Metrics in order and units: what items that look alike share."""
 
+Numbers = tuple[tuple[int, ...], ...]
+MOST_KNOWN = 2_000
+"""Readings of a request whose layout is remembered."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which sensor, channel and time each reading has; every array has shape (n,)."""
+
+    sensor_no: NDArray[np.int32]
+    channel_no: NDArray[np.int32]
+    time_no: NDArray[np.intp]
+
+    @classmethod
+    def of(
+        cls,
+        sensor_of: tuple[int, ...],
+        kind_of: tuple[int, ...],
+        count_of: tuple[int, ...],
+        numbers: Numbers,
+    ) -> "Layout":
+        """From items to columns, from columns to readings; numbers: each kind's channels."""
+        count = np.array(count_of, dtype=np.int64)
+        width = np.array([len(numbers[kind]) for kind in kind_of], dtype=np.int64)
+        item_no = np.repeat(np.arange(len(count)), width)
+        channel_of = np.array([n for kind in kind_of for n in numbers[kind]], dtype=np.int32)
+        length = count[item_no]
+        begin = (np.cumsum(count) - count)[item_no] - (np.cumsum(length) - length)
+        made = cls(
+            sensor_no=np.repeat(np.array(sensor_of, dtype=np.int32), count * width),
+            channel_no=np.repeat(channel_of, length),
+            time_no=np.arange(int(length.sum())) + np.repeat(begin, length),
+        )
+        for array_ in (made.sensor_no, made.channel_no, made.time_no):
+            array_.flags.writeable = False  # requests share them
+        return made
+
+
+remembered = lru_cache(maxsize=64)(Layout.of)
+"""A gateway sends the same layout each time."""
+
 
 def from_columnar(items: Sequence[Item], limits: Limits) -> Columns:
     """The readings of all items. Raises MalformedBody for a column of the wrong length."""
@@ -70,25 +113,18 @@ def from_columnar(items: Sequence[Item], limits: Limits) -> Columns:
         kind_of.append(kinds.setdefault(kind, len(kinds)))
         count_of.append(n)
     channels, numbers = _channels_of(kinds)
-    # from items to columns, from columns to readings
-    count = np.array(count_of, dtype=np.int64)
-    widths = np.array([len(part) for part in numbers], dtype=np.int64)
-    width = widths[kind_of] if len(numbers) > 1 else np.full(len(items), widths.sum())
-    item_no = np.repeat(np.arange(len(items)), width)
-    channel_of = np.concatenate([numbers[kind] for kind in kind_of] or [np.zeros(0, np.int32)])
-    length = count[item_no]
-    position = np.arange(len(values))
-    begin = (np.cumsum(count) - count)[item_no] - (np.cumsum(length) - length)
-    at = position + np.repeat(begin, length)
+    lay_out = remembered if len(values) <= MOST_KNOWN else Layout.of
+    layout = lay_out(tuple(sensor_of), tuple(kind_of), tuple(count_of), numbers)
+    at = layout.time_no
     ts, reasons = parse_times(times, limits.precision)
     columns = Columns(
         sensors=list(sensors),
         channels=channels,
-        sensor_no=np.repeat(np.array(sensor_of, dtype=np.int32), count * width),
-        channel_no=np.repeat(channel_of, length),
+        sensor_no=layout.sensor_no,
+        channel_no=layout.channel_no,
         ts=ts[at],
         value=_numbers(values),
-        index=position,
+        index=np.arange(len(values)),
     )
     keep = ~np.isnan(columns.value)
     if reasons:
@@ -102,17 +138,15 @@ def from_columnar(items: Sequence[Item], limits: Limits) -> Columns:
     return columns
 
 
-def _channels_of(kinds: dict[Kind, int]) -> tuple[list[Channel], list[NDArray[np.int32]]]:
+def _channels_of(kinds: dict[Kind, int]) -> tuple[list[Channel], Numbers]:
     """The distinct channels, and for each kind the numbers of its own."""
     channels: dict[Channel, int] = {}
     numbers = []
     for metrics, units in kinds:
         unit_of = dict(units)
         named = [(metric, unit_of.get(metric)) for metric in metrics]
-        numbers.append(
-            np.array([channels.setdefault(c, len(channels)) for c in named], dtype=np.int32)
-        )
-    return list(channels), numbers
+        numbers.append(tuple(channels.setdefault(c, len(channels)) for c in named))
+    return list(channels), tuple(numbers)
 
 
 def _numbers(values: list[float | None]) -> NDArray[np.float64]:
