@@ -23,10 +23,12 @@ begin
         from pg_catalog.pg_class as c
         where c.relnamespace = 'tenant'::regnamespace and c.relkind = 'v'
     loop
-        v_definition := replace(
+        -- those that ask through it already stay as they are
+        v_definition := regexp_replace(
             pg_get_viewdef(v_view),
-            'SELECT identity.visible_tenants() AS visible_tenants',
-            'SELECT identity.visible_tenants() AS visible_tenants FROM identity.here'
+            '(SELECT identity\.visible_tenants\(\) AS visible_tenants)(?!\s+FROM)',
+            '\1 FROM identity.here',
+            'g'
         );
         execute format('create or replace view %s with (security_barrier) as %s', v_view, v_definition);
     end loop;
