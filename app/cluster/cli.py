@@ -1,6 +1,7 @@
 """`headwater cluster`: the nodes of a distributed database. Connects with OWNER_DATABASE_URL."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -8,9 +9,9 @@ import click
 import msgspec
 
 from app.cluster import worker
+from app.cluster.away import away
 from app.cluster.session import LOCK_WAIT_SECONDS, Cluster, hold
-from app.cluster.survey import Survey, survey
-from app.errors import CommandError
+from app.cluster.survey import NodeState, Survey, survey
 from app.local.doctor_cli import table
 from app.ops.moves import REMEDY
 from app.settings import Settings
@@ -100,6 +101,9 @@ def _run(
     moves: bool = False,
     wait: float = LOCK_WAIT_SECONDS,
 ) -> T:
+    # it would say, too, which sessions are given up with a server that stands still
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
+
     async def run() -> T:
         url = Settings.from_env().owner_database_url
         async with hold(url, click.echo, is_reader=is_reader, moves=moves, lock_wait=wait) as held:
@@ -110,13 +114,13 @@ def _run(
 
 async def _say_plan(held: Cluster) -> None:
     found = await survey(held)
-    down = [node.node for node in found.nodes if not node.is_up]
-    if down:
-        raise CommandError(f"{', '.join(down)} can't be reached: start it first")
+    gone = await away(held)
+    for member in gone:
+        click.echo(f"{member.node}  is away: what lies there stays there")
     for move in found.moves:
         click.echo(f"shards {move.shard_id}  {move.source} -> {move.target}  go on: {move.state}")
     names = {member.number: str(member.node) for member in await held.members()}
-    steps = await worker.plan(held)
+    steps = await worker.plan(held, away=[member.number for member in gone])
     for step in steps:
         size = _size(step.size)
         click.echo(f"shards {step.shard_id}  {names[step.source]} -> {names[step.target]}  {size}")
@@ -134,7 +138,7 @@ def lines(found: Survey) -> list[str]:
                 "up" if node.is_up else "down",
                 str(node.groups) if node.role == "worker" else None,
                 _size(node.size_bytes) if node.role == "worker" else None,
-                _state(node.takes_shards, node.role, node.missing, is_up=node.is_up),
+                _state(node),
             )
             for node in found.nodes
         ],
@@ -152,6 +156,13 @@ def lines(found: Survey) -> list[str]:
         )
         text.append("    a command is at it" if move.is_running else f"    -> {REMEDY}")
     for node in found.nodes:
+        if node.is_aside:
+            text.append(
+                f"ASIDE  {node.node} was away while others changed; what lies there stays there"
+            )
+            text.append(
+                "    -> once it is back `headwater jobs` or `rebalance` tells it what it missed"
+            )
         text += [f"DANGER  {node.node}: {danger}" for danger in node.dangers]
         if node.missing:
             text.append(f"INCOMPLETE  {', '.join(node.missing)}")
@@ -159,12 +170,15 @@ def lines(found: Survey) -> list[str]:
     return text
 
 
-def _state(takes_shards: bool, role: str, missing: list[str], *, is_up: bool) -> str:
-    if not is_up:
+def _state(node: NodeState) -> str:
+    if node.is_aside:
+        return "set aside"
+    if not node.is_up:
         return "unknown"
-    if missing:
+    if node.missing:
         return "incomplete"
-    return "complete" if takes_shards or role == "coordinator" else "being drained"
+    takes = node.takes_shards or node.role == "coordinator"
+    return "complete" if takes else "being drained"
 
 
 def _size(size: int | None) -> str | None:

@@ -16,8 +16,8 @@ from the state, and only once nobody is left who could still commit a switch.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from app.cluster import shards as on_shards
+from app.cluster.pulse import while_they_answer
 from app.cluster.session import STATEMENTS, Cluster, ask
 from app.cluster.shards import Shards, moved_to, shards_of
 from app.errors import CommandError
@@ -63,6 +64,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     shards: Shards
     source: Node
     target: Node
+    switch: asyncio.Event
+    """Set before the switch is asked for; until then it can't come, whoever still holds the lock."""
 
     async def note(self, state: str, problem: str | None = None) -> None:
         """Write down how far it is, and say so."""
@@ -77,21 +80,26 @@ async def unfinished(cluster: Cluster) -> list[Move]:
         return await cur.fetchall()
 
 
-async def settle(cluster: Cluster) -> None:
-    """Bring to an end what an earlier command left in the middle, and leave no fence behind."""
-    places = await cluster.places()
-    known = {node.number for node in places.workers}
+async def settle(cluster: Cluster, away: Collection[int] = ()) -> None:
+    """End what an earlier command left in the middle, but for moves of nodes `away`; leave no fence."""
+    known = {node.number for node in (await cluster.places()).workers}
     moves = await unfinished(cluster)
+    # of a node that was removed there is nothing to go on with
     if any(not {move.source_node, move.target_node} <= known for move in moves):
-        await cluster.run(
-            "moves_settle"
-        )  # of a node that was removed there is nothing to go on with
+        await cluster.run("moves_settle")
         moves = await unfinished(cluster)
     for move in moves:
         cluster.report(f"{move}  goes on, was {move.state}")
-        await carry_out(cluster, move)
+        try:
+            await carry_out(cluster, move)
+        except CommandError as exc:
+            if not {move.source_node, move.target_node} & set(away):
+                raise
+            cluster.report(f"{move}  waits: {exc}")
     places = await cluster.places()
     for node in places.workers:
+        if node.number in away:
+            continue
         async with cluster.on(node) as there:
             cur = await there.execute("select * from ops.fenced_shards()")
             fenced = {row[0] for row in await cur.fetchall()}
@@ -118,8 +126,9 @@ async def carry_out(cluster: Cluster, move: Move) -> None:
         if move.state == "undoing":
             await _undo(job, move.problem or "")
             return
+        told = [one.node for one in await cluster.members() if one.number and not one.is_aside]
         try:
-            await _transfer(job)
+            await while_they_answer(_transfer(job), cluster, told)
         except BaseException as exc:
             await _after_failure(job, exc)
     await _finish(job)
@@ -139,20 +148,25 @@ async def _job(cluster: Cluster, move: Move) -> Job:
         shards=shards_of(group, places),
         source=source,
         target=known[move.target_node],
+        switch=asyncio.Event(),
     )
 
 
 @asynccontextmanager
-async def _switcher(job: Job) -> AsyncIterator[AsyncConnection[Any]]:
+async def _switcher(job: Job, *, seconds: int = 60) -> AsyncIterator[AsyncConnection[Any]]:
     """An open transaction on the coordinator of the only one who may switch groups.
 
     Whoever died before us may live on in a backend that is just committing; the lock waits for that.
     """
     async with connect(job.cluster.url, options=OPTIONS) as conn:
         await conn.execute("begin")
-        await conn.execute("set local lock_timeout = '60s'")
+        await conn.execute(f"set local lock_timeout = '{seconds}s'")
         await ask(conn, "move_lock", key=MOVE_KEY)
-        yield conn
+        try:
+            yield conn
+        except BaseException:
+            await conn.close()  # a rollback would wait for a node that stands still
+            raise
 
 
 async def _has_switched(job: Job) -> bool:
@@ -187,6 +201,7 @@ async def _transfer(job: Job) -> None:
             await job.note("copied")
             await _build(job, source)
             await job.note("verified")
+            job.switch.set()
             await ask(conn, "move_switch", move_id=job.move.move_id)
             await conn.execute("commit")
     cluster.report(f"{job.move}  switched")
@@ -240,7 +255,11 @@ async def _after_failure(job: Job, exc: BaseException) -> None:
     """Find out which side of the switch we are on; before it: undo, and raise."""
     why = " ".join(str(exc).split()) or type(exc).__name__
     try:
-        if await _has_switched(job):  # only the answer to the commit was lost
+        if not job.switch.is_set():
+            with suppress(CommandError):  # it may wait for a node that stands still
+                async with _switcher(job, seconds=5):
+                    pass
+        elif await _has_switched(job):  # only the answer to the commit was lost
             return
         await _undo(job, why)
     except (CommandError, psycopg.Error) as second:

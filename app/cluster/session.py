@@ -50,6 +50,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     takes_shards: bool
+    is_aside: bool
+    """Not told yet of everything that changed while it was away."""
 
     @property
     def node(self) -> Node:
@@ -86,8 +88,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
                 await there.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
             except psycopg.errors.LockNotAvailable:
                 raise CommandError(
-                    f"another command is still at work on {node}, or it is the coordinator by another"
-                    " name; run this again later"
+                    f"another command is still at work on {node}; run this again later"
                 ) from None
             await there.execute("reset lock_timeout")
             await self.conn.execute("select")  # fails where the lease has ended

@@ -1,6 +1,7 @@
 """What every node is and holds, as each says itself. One that is down is said to be down."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -35,6 +36,8 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
     is_up: bool
     takes_shards: bool
     """False: the coordinator, or a worker that is being drained."""
+    is_aside: bool
+    """Not told yet of what changed while it was away; nothing moves to it or from it."""
     groups: int
     size_bytes: int | None
     """Of the readings; null while it is down."""
@@ -56,11 +59,11 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_well(self) -> bool:
-        """All nodes up, complete and safe, and no move left in the middle."""
+        """All nodes up, told of all, complete and safe, and no move left in the middle."""
         return (
             self.is_complete
             and not self.moves
-            and all(node.is_up and not node.dangers for node in self.nodes)
+            and all(node.is_up and not node.is_aside and not node.dangers for node in self.nodes)
         )
 
 
@@ -89,11 +92,13 @@ async def survey(cluster: Cluster) -> Survey:
     )
 
 
-async def loads(cluster: Cluster) -> list[Load]:
-    """Every group with its size; raises CommandError if a node is down."""
+async def loads(cluster: Cluster, without: Collection[int] = ()) -> list[Load]:
+    """Every group with its size, but for those on some nodes; raises CommandError if a node is down."""
     places = await cluster.places()
     found = []
     for node in places.workers:
+        if node.number in without:
+            continue
         async with on_node(cluster.url, node) as there:
             sizes = await _sizes(there, places, node.number)
         found += [
@@ -125,6 +130,7 @@ async def _ask(
         role="worker" if node.number else "coordinator",
         is_up=is_up,
         takes_shards=member.takes_shards,
+        is_aside=member.is_aside,
         groups=sum(group.node.number == node.number for group in places.groups),
         size_bytes=sum(sizes.values()) if is_up else None,
         missing=missing,

@@ -1,6 +1,7 @@
 """Takes a worker in, and lets one go. Both may be killed anywhere and simply run again."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -8,7 +9,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg import sql as pgsql
 
-from app.cluster.move import move_group, settle
+from app.cluster.away import roll_call, set_aside
+from app.cluster.move import move_group, settle, unfinished
 from app.cluster.plan import Step, make_plan
 from app.cluster.session import BehindError, Cluster, Member, hold
 from app.cluster.survey import loads
@@ -16,7 +18,7 @@ from app.errors import CommandError
 from app.local.doctor import Offer, read_offer
 from app.migrate import nodes
 from app.migrate.engine import connect
-from app.migrate.nodes import SCHEMAS, Report
+from app.migrate.nodes import SCHEMAS, Report, on_node
 from app.migrate.places import Node, is_spread
 
 NEW = -1
@@ -31,6 +33,11 @@ async def add(cluster: Cluster, *, host: str, port: int) -> None:
     known = _find(await cluster.members(), host, port)
     if known is not None and known.number == 0:
         raise CommandError(f"{node} is the coordinator: name another server")
+    async with on_node(cluster.url, node) as there:
+        if await _is_coordinator(cluster, there):
+            raise CommandError(f"{node} is the coordinator by another name: name another server")
+    gone = [member for member in await roll_call(cluster) if member != known]
+    await set_aside(cluster, gone)
     async with cluster.on(node) as there:
         await _check(cluster, there, node)
         if known is None:
@@ -42,6 +49,7 @@ async def add(cluster: Cluster, *, host: str, port: int) -> None:
     async with cluster.on(node) as there:
         await _check(cluster, there, node)
     await nodes.prepare(cluster.conn, cluster.url, node)
+    await cluster.run("references_later")
     await cluster.run("node_add", host=host, port=port)
     if known is not None and not known.takes_shards:
         await cluster.run("node_take", host=host, port=port)
@@ -51,9 +59,14 @@ async def add(cluster: Cluster, *, host: str, port: int) -> None:
 
 
 async def complete(cluster: Cluster) -> None:
-    """Give every node whatever it lacks: reference tables, settings, functions, shards' parts."""
-    await cluster.run("references_replicate")
-    for one in await nodes.due(cluster.url, await cluster.places(), cluster.files):
+    """Give every node whatever it lacks: reference tables, settings, functions, shards' parts.
+
+    One that is away is complete as it is, or `headwater migrate` sees to it later.
+    """
+    await cluster.run("references_copy")
+    unreachable: list[str] = []
+    places = await cluster.places()
+    for one in await nodes.due(cluster.url, places, cluster.files, unreachable):
         if one.group is None:
             await nodes.prepare(cluster.conn, cluster.url, one.node)
         await nodes.bring_up(cluster.url, one, cluster.files, cluster.report)
@@ -69,23 +82,34 @@ async def complete_local(url: str, report: Report) -> None:
     if is_in_use:
         with suppress(BehindError):
             async with hold(url, report) as cluster:
+                await roll_call(cluster)
                 await complete(cluster)
 
 
-async def plan(cluster: Cluster, *, without: int | None = None) -> list[Step]:
-    """Moves that even the workers out; `without` one of them."""
+async def plan(
+    cluster: Cluster, *, away: Collection[int] = (), without: int | None = None
+) -> list[Step]:
+    """Moves that even the workers out, but for those that are `away`; `without` one of them."""
     takers = [
         member.number
         for member in await cluster.members()
-        if member.takes_shards and member.number not in (0, without)
+        if member.takes_shards and member.number not in (0, without, *away)
     ]
-    return make_plan(await loads(cluster), takers)
+    waiting = {move.shard_id for move in await unfinished(cluster)}
+    groups = [load for load in await loads(cluster, away) if load.shard_id not in waiting]
+    return make_plan(groups, takers)
 
 
 async def rebalance(cluster: Cluster) -> int:
     """Finish what was begun, then even the workers out; how many groups moved."""
-    await settle(cluster)
-    steps = await plan(cluster)
+    gone = await roll_call(cluster)
+    away = {member.number for member in gone}
+    if await unfinished(cluster):
+        await set_aside(cluster, gone)
+    await settle(cluster, away)
+    steps = await plan(cluster, away=away)
+    if steps:
+        await set_aside(cluster, gone)
     await carry_out(cluster, steps)
     return len(steps)
 
@@ -97,15 +121,28 @@ async def drain(cluster: Cluster, *, host: str, port: int) -> int:
     if member is None or member.number == 0:
         workers = ", ".join(str(one.node) for one in members if one.number)
         raise CommandError(f"{host}:{port} is no worker here; the workers are {workers}")
-    if not any(one.takes_shards for one in members if one.number not in (0, member.number)):
+    gone = await roll_call(cluster)
+    away = {one.number for one in gone}
+    if member.number in away:
         raise CommandError(
-            f"{host}:{port} is the only worker that takes shards: add another first, with"
+            f"{member.node} can't be reached, and what lies there can't be moved without it: start it"
+        )
+    if not any(one.takes_shards for one in members if one.number not in (0, member.number, *away)):
+        there = " and can be reached" if away else ""
+        raise CommandError(
+            f"{host}:{port} is the only worker that takes shards{there}: add another first, with"
             " `headwater cluster add-worker HOST:PORT`"
         )
-    await settle(cluster)
+    await set_aside(cluster, gone)
+    await settle(cluster, away)
+    for move in await unfinished(cluster):
+        if member.number in (move.source_node, move.target_node):
+            raise CommandError(f"{move} can't go on without a node that is away: start it first")
     await cluster.run("node_stop_taking", host=host, port=port)
     steps = [
-        step for step in await plan(cluster, without=member.number) if step.source == member.number
+        step
+        for step in await plan(cluster, away=away, without=member.number)
+        if step.source == member.number
     ]
     await carry_out(cluster, steps)
     await cluster.run("node_remove", host=host, port=port)
@@ -126,6 +163,17 @@ async def carry_out(cluster: Cluster, steps: list[Step]) -> None:
 
 def _find(members: list[Member], host: str, port: int) -> Member | None:
     return next((one for one in members if (one.host, one.port) == (host, port)), None)
+
+
+async def _is_coordinator(cluster: Cluster, there: AsyncConnection[Any]) -> bool:
+    """Whether our own session is one of that server's."""
+    (session,) = await cluster.run("session")
+    cur = await there.execute(
+        "select exists (select from pg_catalog.pg_stat_activity as a"
+        " where (a.pid, a.backend_start) = (%s, %s))",
+        session,
+    )
+    return await cur.fetchone() == (True,)
 
 
 async def _check(cluster: Cluster, there: AsyncConnection[Any], node: Node) -> None:
@@ -191,6 +239,12 @@ async def _make_free(cluster: Cluster, there: AsyncConnection[Any], node: Node) 
     cur = await there.execute("select to_regclass('pg_catalog.pg_dist_node') is not null")
     if await cur.fetchone() != (True,):
         return
+    cur = await there.execute("select groupid from pg_catalog.pg_dist_local_group")
+    own = await cur.fetchone()
+    members = await cluster.members()
+    for one in members:
+        if one.number and own == (one.number,):
+            raise CommandError(f"{node} is the worker {one.node} by another name")
     cur = await there.execute(
         "select gid from pg_catalog.pg_prepared_xacts"
         r" where database = pg_catalog.current_database() and gid like 'citus\_%'"
@@ -201,7 +255,7 @@ async def _make_free(cluster: Cluster, there: AsyncConnection[Any], node: Node) 
     belonged = await cur.fetchall()
     if not belonged:
         return
-    ours = [(one.number, one.host, one.port) for one in await cluster.members() if not one.number]
+    ours = [(one.number, one.host, one.port) for one in members if not one.number]
     cur = await there.execute(
         "select exists (select from pg_catalog.pg_class where relname ~ '^reading_[0-9]+$')"
     )

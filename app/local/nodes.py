@@ -68,7 +68,7 @@ def _is_placed(coordinator: Connection, node: Connection) -> bool:
 def _wait_synced(coordinator: Connection, workers: Sequence[Connection]) -> None:
     waiting = (
         "select exists (select from pg_catalog.pg_dist_node"
-        " where not metadatasynced and nodeport = any(%s))"
+        " where hasmetadata and not metadatasynced and nodeport = any(%s))"
     )
     ports = [worker.info.port for worker in workers]
     deadline = time.monotonic() + SYNC_SECONDS

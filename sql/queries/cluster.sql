@@ -60,7 +60,8 @@ call citus_cleanup_orphaned_resources();
 -- name: nodes_all
 select
     n.groupid as number, n.nodename as host, n.nodeport as port,
-    n.shouldhaveshards as takes_shards
+    n.shouldhaveshards as takes_shards,
+    exists (select from ops.nodes_aside() as a where a.node = n.groupid) as is_aside
 from pg_catalog.pg_dist_node as n
 where n.noderole = 'primary' and n.isactive
 order by n.groupid;
@@ -82,5 +83,41 @@ select citus_set_node_property(%(host)s, %(port)s, 'shouldhaveshards', true);
 -- name: node_remove
 select citus_remove_node(%(host)s, %(port)s);
 
--- name: references_replicate
-select replicate_reference_tables('block_writes');
+-- name: nodes_aside
+select a.node from ops.nodes_aside() as a;
+
+-- name: node_set_aside
+select ops.set_node_aside(%(node)s);
+
+-- name: node_resync
+select ops.resync_node(%(node)s) as is_done;
+
+-- name: node_take_back
+select ops.take_node_back(%(node)s) as is_done;
+
+-- name: session
+select a.pid, a.backend_start
+from pg_catalog.pg_stat_activity as a
+where a.pid = pg_backend_pid();
+
+-- name: references_later
+set citus.replicate_reference_tables_on_activate = off;
+
+-- name: references_copy
+-- from the coordinator, which is there; Citus itself would take any, also one that is away
+select citus_copy_shard_placement(
+    r.shard_id, c.nodename, c.nodeport, w.nodename, w.nodeport, 'block_writes'
+)
+from (
+    select min(s.shardid) as shard_id
+    from pg_catalog.pg_dist_shard as s
+    join pg_catalog.pg_dist_partition as t on t.logicalrelid = s.logicalrelid
+    where t.partmethod = 'n' and t.repmodel = 't'
+) as r
+join pg_catalog.pg_dist_node as c on c.groupid = 0
+join pg_catalog.pg_dist_node as w on w.groupid > 0 and w.noderole = 'primary' and w.isactive
+where not exists (
+    select
+    from pg_catalog.pg_dist_placement as p
+    where p.shardid = r.shard_id and p.groupid = w.groupid
+);

@@ -56,8 +56,12 @@ def test_status_names_a_node_that_is_down_and_what_is_not_built(cluster: Cluster
     done = cluster.headwater("status")
     assert done.exit_code == 3
     assert f"{cluster.address(node)}  worker       down" in done.output
-    assert f"{cluster.address(node)} can't be reached" in refusal(cluster, "rebalance", "--dry-run")
-    assert f"{cluster.address(node)} can't be reached" in refusal(cluster, "rebalance")
+    for words in (["rebalance", "--dry-run"], ["rebalance"]):
+        said = cluster.does(*words)
+        assert f"{cluster.address(node)}  is away: what lies there stays there" in said
+        assert "nothing to move" in said
+    refused = refusal(cluster, "drain-worker", cluster.address(node))
+    assert f"{cluster.address(node)} can't be reached" in refused
 
 
 def test_status_names_a_node_without_the_guard(cluster: Cluster) -> None:
@@ -72,6 +76,14 @@ def test_addresses_that_are_no_worker(cluster: Cluster) -> None:
     assert "can't be reached" in refusal(cluster, "add-worker", "nowhere.invalid:5432")
     assert "can't be reached" in refusal(cluster, "add-worker", "127.0.0.1:1")
     assert "is the coordinator" in refusal(cluster, "add-worker", coordinator)
+    by_name = f"localhost:{cluster.server.port}"
+    assert f"{by_name} is the coordinator by another name" in refusal(
+        cluster, "add-worker", by_name
+    )
+    worker = cluster.workers[0].port
+    assert f"localhost:{worker} is the worker 127.0.0.1:{worker} by another name" in refusal(
+        cluster, "add-worker", f"localhost:{worker}"
+    )
     assert "the workers are 127.0.0.1:" in refusal(cluster, "drain-worker", "127.0.0.1:1")
     assert "is no worker here" in refusal(cluster, "drain-worker", coordinator)
     malformed = cluster.headwater("add-worker", "db3")
