@@ -15,10 +15,16 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_batch constant alert.candidate[] := array(select b from batch as b);
+    v_batch constant alert.candidate[] := array(
+        -- by name, or each would go through its text to become a candidate
+        select (b.sensor_id, b.ts, b.value, b.metric_id)::alert.candidate
+        from batch as b
+        order by b.sensor_id, b.metric_id, b.ts
+    );
+    v_outcome alert.episode;
     v_outcomes alert.episode[];
-    v_has_changed boolean;
-    v_has_dropped boolean;
+    v_new_count integer := 0;
+    v_dropped_count integer := 0;
 begin
     if v_batch = '{}' then
         return null;
@@ -34,20 +40,18 @@ begin
     ) as bucket;
 
     -- What no rule can care about falls out here: writers send hardly any of it.
-    select
-        array_agg(o),
-        bool_or(o.episode_id is not null and o.state <> 'dropped'),
-        bool_or(o.state = 'dropped')
-    into v_outcomes, v_has_changed, v_has_dropped
-    from alert.derive(v_batch) as o;
-
-    if v_outcomes is null then
-        return null;
-    end if;
+    v_outcomes := alert.derive(v_batch);
+    foreach v_outcome in array v_outcomes loop
+        if v_outcome.episode_id is null then
+            v_new_count := v_new_count + 1;
+        elsif v_outcome.state = 'dropped' then
+            v_dropped_count := v_dropped_count + 1;
+        end if;
+    end loop;
 
     -- alert.tg_episode__tell() does the rest: outbox, watch, bell. Updates first: with the watch held nobody
     -- must be waited for who decides about an alert.
-    if v_has_changed then
+    if cardinality(v_outcomes) > v_new_count + v_dropped_count then
         update alert.episode as e
         set state = o.state,
             opened_at = o.opened_at,
@@ -57,26 +61,28 @@ begin
             peak = o.peak,
             reading_count = o.reading_count
         from unnest(v_outcomes) as o
-        where e.episode_id = o.episode_id and o.state <> 'dropped';
+        where e.sensor_id = o.sensor_id and e.episode_id = o.episode_id and o.state <> 'dropped';
     end if;
 
-    if v_has_dropped then
+    if v_dropped_count > 0 then
         delete from alert.episode as e
         using unnest(v_outcomes) as o
-        where e.episode_id = o.episode_id and o.state = 'dropped';
+        where e.sensor_id = o.sensor_id and e.episode_id = o.episode_id and o.state = 'dropped';
     end if;
 
-    insert into alert.episode (
-        tenant_id, site_id, sensor_id, metric_id, threshold_id, severity, side, state, limit_value,
-        opened_at, last_at, evaluated_at, resolved_at, peak, reading_count
-    )
-    select
-        o.tenant_id, o.site_id, o.sensor_id, o.metric_id, o.threshold_id, o.severity, o.side,
-        o.state, o.limit_value, o.opened_at, o.last_at, o.evaluated_at, o.resolved_at, o.peak,
-        o.reading_count
-    from unnest(v_outcomes) as o
-    where o.episode_id is null
-    order by o.opened_at;
+    if v_new_count > 0 then
+        insert into alert.episode (
+            tenant_id, site_id, sensor_id, metric_id, threshold_id, severity, side, state, limit_value,
+            opened_at, last_at, evaluated_at, resolved_at, peak, reading_count
+        )
+        select
+            o.tenant_id, o.site_id, o.sensor_id, o.metric_id, o.threshold_id, o.severity, o.side,
+            o.state, o.limit_value, o.opened_at, o.last_at, o.evaluated_at, o.resolved_at, o.peak,
+            o.reading_count
+        from unnest(v_outcomes) as o
+        where o.episode_id is null
+        order by o.opened_at;
+    end if;
     return null;
 end;
 $$;

@@ -24,50 +24,64 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     c_many constant integer := 100;
-    v_from constant timestamptz := (select min(f.ts) from unnest(p_from) as f (ts));
+    v_first timestamptz := p_from[1];
+    v_from timestamptz;
     -- what other senders deliver at the same time is not far ahead
     v_near constant timestamptz := p_to + interval '1 minute';
     v_moments timestamptz[];
-    v_is_all boolean;
+    v_end timestamptz;
     v_is_near boolean;
+    v_count bigint;
+    v_have_more boolean[];
 begin
-    if v_from is null then
-        return null;
-    end if;
+    foreach v_from in array p_from loop
+        v_first := least(v_first, v_from);
+    end loop;
 
     -- Where no index has the sensor first, a look passes everybody's readings. Clocks of whole seconds
     -- leave few distinct times, though, and the index leads from each to the next, up to the first that is
     -- not near.
-    with recursive moment as (
-        select v_from - interval '1 microsecond' as ts, 0 as no
-        union all
-        select
-            (
-                select r.ts
-                from telemetry.reading as r
-                -- v_from, too: older chunks are left out by it
-                where r.ts > m.ts and r.ts >= v_from
-                order by r.ts
-                limit 1
-            ),
-            m.no + 1
+    v_moments := array(
+        with recursive moment as (
+            select v_first - interval '1 microsecond' as ts, 0 as no
+            union all
+            select
+                (
+                    select r.ts
+                    from telemetry.reading as r
+                    -- v_first, too: older chunks are left out by it
+                    where r.ts > m.ts and r.ts >= v_first
+                    order by r.ts
+                    limit 1
+                ),
+                m.no + 1
+            from moment as m
+            where m.ts <= v_near and m.no < c_many
+        )
+        select m.ts
         from moment as m
-        where m.ts <= v_near and m.no < c_many
-    )
-    select
-        coalesce(array_agg(m.ts) filter (where m.ts <= v_near), '{}'),
-        bool_or(m.ts is null),
-        bool_or(m.ts is null or m.ts > v_near)
-    into v_moments, v_is_all, v_is_near
-    from moment as m
-    where m.no > 0;
+        order by m.no
+    );
+    v_end := v_moments[cardinality(v_moments)];
+    v_is_near := v_end is null or v_end > v_near;
+    v_moments := v_moments[2:cardinality(v_moments) - v_is_near::integer];
 
-    if v_is_all then
+    if v_end is null then
+        -- who knows a reading for each of those times has nothing to look for
+        for v_no in 1 .. cardinality(p_from) loop
+            v_count := 0;
+            for v_at in reverse cardinality(v_moments) .. 1 loop
+                exit when v_moments[v_at] < p_from[v_no] or v_count > p_counts[v_no];
+                v_count := v_count + 1;
+            end loop;
+            v_have_more[v_no] := v_count > p_counts[v_no];
+        end loop;
+        if true <> all (v_have_more) then
+            return v_have_more;
+        end if;
         return array(
             select
-                -- who knows a reading for each of those times has nothing to look for
-                a.reading_count < (select count(*) from unnest(v_moments) as m (ts) where m.ts >= a.ts)
-                and a.reading_count < (
+                v_have_more[a.no] and a.reading_count < (
                     select count(*)
                     from telemetry.reading as r
                     where r.ts = any (v_moments) and r.ts >= a.ts
@@ -89,17 +103,15 @@ begin
             union all
             select r.sensor_id, r.metric_id, r.ts
             from telemetry.reading as r
-            where not v_is_near and r.ts between v_from and v_near
+            where not v_is_near and r.ts between v_first and v_near
                 and r.sensor_id = any (p_sensor_ids) and r.metric_id = any (p_metric_ids)
         )
         select
-            a.ts is not null and (
-                a.reading_count < count(n.ts)
-                or exists (
-                    select
-                    from telemetry.reading as r
-                    where r.sensor_id = a.sensor_id and r.metric_id = a.metric_id and r.ts > v_near
-                )
+            a.reading_count < count(n.ts)
+            or exists (
+                select
+                from telemetry.reading as r
+                where r.sensor_id = a.sensor_id and r.metric_id = a.metric_id and r.ts > v_near
             )
         from unnest(p_sensor_ids, p_metric_ids, p_from, p_counts)
             with ordinality as a (sensor_id, metric_id, ts, reading_count, no)
@@ -113,8 +125,8 @@ $$;
 comment on function alert.have_more_stored(
     bigint[], smallint[], timestamptz[], bigint[], timestamptz
 ) is
-    'Whether datastreams (pairwise arrays; no p_from: never mind) have more than p_counts stored readings '
-    'from p_from on; what the caller knows ends at p_to. Null where no p_from is given at all.';
+    'Whether datastreams (pairwise arrays) have more than p_counts stored readings from p_from on; what the '
+    'caller knows ends at p_to.';
 
 create or replace function alert.stored_around(
     p_sensor_id bigint,

@@ -1,8 +1,11 @@
 -- requires: alert/ring.sql, alert/watch.sql
 -- where: shards
 --
--- What follows from a change of episodes, whoever made it: events for the outbox, a new version of the
+-- What follows from a change of an episode, whoever made it: events for the outbox, a new version of the
 -- writers' memory, the bell.
+--
+-- By the row: most transactions change few, and a statement over transition tables costs as much as a dozen
+-- rows. Rows come after their statement, when all of its episodes are locked.
 
 create or replace function alert.tg_episode__tell()
 returns trigger
@@ -12,46 +15,28 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_before alert.episode[];
-    v_after alert.episode[];
+    -- an episode that is not there is as good as a resolved one, and nobody knows of it yet
+    v_was constant text := case when tg_op <> 'INSERT' then old.state end;
+    v_is constant text := case when tg_op <> 'DELETE' then new.state end;
+    v_sensor_id constant bigint := case when tg_op = 'DELETE' then old.sensor_id else new.sensor_id end;
 begin
-    if tg_op <> 'INSERT' then
-        select array_agg(b) into v_before from before as b;
-    end if;
-    if tg_op <> 'DELETE' then
-        select array_agg(a) into v_after from after as a;
-    end if;
-
-    -- writers that remember which sensors have an unresolved episode have to look again; an array, because
-    -- to IN the planner would compare all buckets
-    with outdated as (
+    -- writers that remember which sensors have an unresolved episode have to look again
+    if (coalesce(v_was, 'resolved') = 'resolved') <> (coalesce(v_is, 'resolved') = 'resolved') then
         update alert.watch as w
         set version = w.version + 1
-        where w.bucket = any (array(
-            select alert.bucket_of(coalesce(a.sensor_id, b.sensor_id))
-            from unnest(v_after) as a
-            full join unnest(v_before) as b on b.episode_id = a.episode_id
-            where
-                (coalesce(a.state, 'resolved') = 'resolved') <> (coalesce(b.state, 'resolved') = 'resolved')
-        ))
-    )
-    insert into alert.outbox (
-        tenant_id, site_id, sensor_id, episode_id, kind, severity, ts, value
-    )
-    select a.tenant_id, a.site_id, a.sensor_id, a.episode_id, k.kind, a.severity, k.ts, a.peak
-    from unnest(v_after) as a
-    left join unnest(v_before) as b on b.episode_id = a.episode_id
-    cross join lateral (
-        select 1 as no, 'raised' as kind, a.opened_at as ts
-        where a.state <> 'pending' and coalesce(b.state, 'pending') = 'pending'
-        union all
-        select 2, a.state, now()
-        where a.state in ('acknowledged', 'investigating') and a.state is distinct from b.state
-        union all
-        select 3, 'resolved', a.resolved_at
-        where a.state = 'resolved' and b.state is distinct from 'resolved'
-    ) as k
-    order by a.opened_at, a.episode_id, k.no;
+        where w.bucket = alert.bucket_of(v_sensor_id);
+    end if;
+
+    insert into alert.outbox (tenant_id, site_id, sensor_id, episode_id, kind, severity, ts, value)
+    select
+        new.tenant_id, new.site_id, new.sensor_id, new.episode_id, k.kind, new.severity,
+        case k.kind when 'raised' then new.opened_at when 'resolved' then new.resolved_at else now() end,
+        new.peak
+    from unnest(array[
+        case when v_is <> 'pending' and coalesce(v_was, 'pending') = 'pending' then 'raised' end,
+        case when v_is in ('acknowledged', 'investigating', 'resolved') then v_is end
+    ]) as k (kind)
+    where k.kind is not null;
     if found then
         perform alert.ring();
     end if;
@@ -59,19 +44,16 @@ begin
 end;
 $$;
 comment on function alert.tg_episode__tell() is
-    'Appends what happened to the outbox, outdates what writers remember of the sensors and rings once.';
+    'Appends what happened to an episode to the outbox, outdates what writers remember of its sensor and rings.';
 
 create or replace trigger _500_tell_insert
 after insert on alert.episode
-referencing new table as after
-for each statement execute function alert.tg_episode__tell();
+for each row execute function alert.tg_episode__tell();
 
 create or replace trigger _500_tell_update
 after update on alert.episode
-referencing old table as before new table as after
-for each statement execute function alert.tg_episode__tell();
+for each row when (new.state <> old.state) execute function alert.tg_episode__tell();
 
 create or replace trigger _500_tell_delete
 after delete on alert.episode
-referencing old table as before
-for each statement execute function alert.tg_episode__tell();
+for each row when (old.state <> 'resolved') execute function alert.tg_episode__tell();
