@@ -53,7 +53,11 @@ begin
     -- must be waited for who decides about an alert.
     if cardinality(v_outcomes) > v_new_count + v_dropped_count then
         update alert.episode as e
-        set state = o.state,
+        -- a person may have decided since the batch was judged, and that holds
+        set state = case
+                when e.state in ('acknowledged', 'investigating') and o.state <> 'resolved' then e.state
+                else o.state
+            end,
             opened_at = o.opened_at,
             last_at = o.last_at,
             evaluated_at = greatest(o.evaluated_at, e.evaluated_at),
@@ -61,7 +65,8 @@ begin
             peak = o.peak,
             reading_count = o.reading_count
         from unnest(v_outcomes) as o
-        where e.sensor_id = o.sensor_id and e.episode_id = o.episode_id and o.state <> 'dropped';
+        where e.sensor_id = o.sensor_id and e.episode_id = o.episode_id and o.state <> 'dropped'
+            and (e.state <> 'resolved' or o.state = 'resolved');
     end if;
 
     if v_dropped_count > 0 then

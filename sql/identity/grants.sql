@@ -1,6 +1,6 @@
 -- requires: analytics/*.sql, alert/*.sql, telemetry/*.sql, edition/*/rollup.sql, edition/*/refresh.sql, edition/*/tidy.sql, ops/*.sql
 -- requires: edition/citus/watch.sql, edition/citus/telemetry.sql, edition/citus/sweep.sql, edition/citus/size.sql, edition/citus/moves.sql
--- requires: edition/citus/away.sql
+-- requires: edition/citus/back.sql
 --
 -- Each role gets what it needs and nothing else. Everything is taken away first, so that a grant
 -- removed here is gone from the database as well.

@@ -206,6 +206,31 @@ def test_acknowledged_alert_stays_acknowledged_until_clear(world: World) -> None
     assert world.events() == ["raised", "acknowledged", "resolved"]
 
 
+@pytest.mark.parametrize("decision", ["acknowledged", "investigating", "resolved"])
+def test_a_decision_during_a_batch_holds(world: World, database: Any, decision: str) -> None:
+    world.make_threshold(limit=8)
+    sensor = world.make_sensor()
+    world.write(sensor, [(0, 9)])
+    episode = world.one("select episode_id from alert.episode")["episode_id"]
+
+    def write() -> None:
+        with psycopg.connect(database.url()) as connection:
+            connection.execute(
+                "insert into alert.candidate (sensor_id, ts, value, metric_id) values (%s, %s, 9.5, 1)",
+                (sensor, at(1)),
+            )
+
+    writer = threading.Thread(target=write)
+    with psycopg.connect(database.url()) as person:
+        person.execute("select alert.decide(%s, null, %s, 'ann', null)", (episode, decision))
+        writer.start()
+        writer.join(1)
+        assert writer.is_alive()  # it has judged, and waits for the episode
+    writer.join()
+    assert [e[2] for e in world.episodes()] == [decision]
+    assert world.events() == ["raised", decision]
+
+
 def test_a_decision_that_the_state_forbids_is_refused(world: World) -> None:
     world.make_threshold(limit=8)
     world.write(world.make_sensor(), [(0, 9), (1, 7)])
