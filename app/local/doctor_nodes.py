@@ -25,7 +25,7 @@ select
         from pg_catalog.pg_dist_placement as p
         join pg_catalog.pg_dist_shard as s on s.shardid = p.shardid
         where p.groupid = d.groupid and s.logicalrelid = to_regclass('telemetry.reading')
-    )
+    ), not d.hasmetadata
 from pg_catalog.pg_dist_node as d
 where d.noderole = 'primary'
     and d.groupid <> (select l.groupid from pg_catalog.pg_dist_local_group as l)
@@ -47,6 +47,8 @@ class NodeOffer(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     shards: int
     """Groups of shards that lie there."""
+    is_aside: bool
+    """It was away while others changed, and has not been told yet (app/cluster/away.py)."""
     offer: Offer | None
     """None: it can't be reached."""
 
@@ -59,7 +61,7 @@ async def read_nodes(
         return []
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(_OTHERS)
-        others = {Node(*place): shards for *place, shards in await cursor.fetchall()}
+        others = {Node(*row[:3]): row[3:] for row in await cursor.fetchall()}
     asked = {node: asyncio.create_task(_ask(url, node, seconds)) for node in others}
     if asked:
         _, late = await asyncio.wait(asked.values(), timeout=seconds)
@@ -69,7 +71,8 @@ async def read_nodes(
         NodeOffer(
             number=node.number,
             address=str(node),
-            shards=others[node],
+            shards=others[node][0],
+            is_aside=others[node][1],
             offer=task.result() if task.done() and not task.cancelled() else None,
         )
         for node, task in asked.items()

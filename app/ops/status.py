@@ -71,6 +71,8 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
     db: Connected
     shards: int
     """Groups of shards that lie there: the readings of so many parts of all sensors."""
+    is_aside: bool
+    """Not told yet of what changed while it was away; nothing moves to it or from it."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -286,6 +288,7 @@ def judge(
                 address=node.address,
                 db="connected" if node.offer else "disconnected",
                 shards=node.shards,
+                is_aside=node.is_aside,
             )
             for node in (database.nodes if database else [])
         ],

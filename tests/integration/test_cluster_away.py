@@ -11,7 +11,7 @@ from cluster_writer import writing
 from fix_cluster import Cluster
 from fix_database import Node
 from fix_ledger import eventually
-from fix_server import environment_of
+from fix_server import environment_of, serving
 
 from app.settings import Settings
 from jobs.scheduler import JOBS, run_once
@@ -160,6 +160,12 @@ def test_two_dead_at_a_time(three: Cluster) -> None:
             f"select ops.set_node_aside(groupid) from pg_dist_node where nodeport = {node.port}"
         )
     assert is_aside(three, second) and is_aside(three, third)
+    with serving(environment_of(three), three.url()) as api:
+
+        def shown() -> list[bool]:
+            return [node["is_aside"] for node in api.client.get("/api/status").json()["nodes"]]
+
+        eventually(lambda: shown() == [False, True, True])
     come_back(three, second)
     assert is_aside(three, third)
     come_back(three, third)

@@ -118,6 +118,7 @@ def test_status_sees_a_worker_without_the_guard_and_one_that_is_down(runtime: Ru
         ):
             assert (node["node"], node["address"]) == (number, f"127.0.0.1:{worker.port}")
             assert node["shards"] > 0
+            assert node["is_aside"] is False
         assert body["nodes"][1]["db"] == "connected"
         assert body["moves"] == []
         assert any(reason.startswith("node 1: can't be reached") for reason in body["reasons"])

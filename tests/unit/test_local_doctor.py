@@ -175,20 +175,22 @@ def test_writes_to_several_shards_need_prepared_transactions(
 
 def test_every_node_is_judged_and_compared() -> None:
     first = offer(citus="14.0-1", **GUARDED)
-    same = NodeOffer(number=1, address="127.0.0.1:1", shards=2, offer=first)
+    same = NodeOffer(number=1, address="127.0.0.1:1", shards=2, is_aside=False, offer=first)
     fast = NodeOffer(
         number=2,
         shards=2,
+        is_aside=False,
         address="127.0.0.1:2",
         offer=offer(citus="14.0-1", **GUARDED | {"max_parallel_workers_per_gather": "2"}),
     )
     old = NodeOffer(
         number=3,
         shards=2,
+        is_aside=False,
         address="127.0.0.1:3",
         offer=offer(timescaledb="2.28.0", citus="13.0-1", **GUARDED),
     )
-    down = NodeOffer(number=4, address="127.0.0.1:4", shards=2, offer=None)
+    down = NodeOffer(number=4, address="127.0.0.1:4", shards=2, is_aside=False, offer=None)
     assert make_report(first, [same]).findings == []
     report = make_report(first, [same, fast, old, down])
     assert [(finding.level, finding.subject) for finding in report.findings] == [
