@@ -61,7 +61,7 @@ class Fleet:
             for thread in threads:
                 thread.join(timeout=60)
         assert not any(thread.is_alive() for thread in threads)
-        assert self.failures == []
+        assert not self.failures, self.failures
 
     def wait_for(self, more: int) -> None:
         """Until so many more batches are acknowledged."""
