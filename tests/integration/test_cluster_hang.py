@@ -147,3 +147,25 @@ def test_a_move_is_given_up_where_a_server_stands_still(cluster: Cluster) -> Non
         assert cluster.groups() == places
         cluster.does("rebalance")
     cluster.assert_as_before(cold)
+
+
+@pytest.mark.parametrize("word", ["fenced", "copied"])
+def test_writers_go_on_where_the_target_stands_still(cluster: Cluster, word: str) -> None:
+    """Citus' copy still reads the group then, and the coordinator waits for its end."""
+    cold, target = cluster.cold(), cluster.workers[2]
+    cluster.does("add-worker", cluster.address(target))
+    with writing(cluster) as (_, direct):
+        command = Command(cluster, "rebalance")
+        command.wait_for(word)
+        shard_id = int(command.said[-1].split()[1])
+        places = cluster.groups()
+        with frozen(target.cluster):
+            status, complaint = command.end()
+            assert (status, complaint.count("\n")) == (1, 1), complaint
+            assert f"{cluster.address(target)} does not answer" in complaint
+            ended = time.monotonic()
+            eventually(lambda: any(at > ended and to == shard_id for at, to in direct.when))
+        assert cluster.groups() == places
+        cluster.does("rebalance")
+        assert cluster.groups() != places
+    cluster.assert_as_before(cold)

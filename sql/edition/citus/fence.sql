@@ -50,13 +50,19 @@ as $$
 begin
     if exists (
         select from pg_trigger as t
-        where t.tgrelid = to_regclass(p_table) and t.tgname = '_000_moving'
+        where t.tgrelid = to_regclass(p_table) and t.tgname = '_000_moving' and t.tgqual is null
     ) then
-        execute format('drop trigger _000_moving on %s', to_regclass(p_table));
+        -- to drop it would wait for whoever reads the shard, be it a copy for a server that stands still
+        execute format(
+            'create or replace trigger _000_moving before insert or update or delete or truncate on %s '
+            'for each statement when (false) execute function ops.tg_shard__refuse()',
+            to_regclass(p_table)
+        );
     end if;
 end;
 $$;
-comment on function ops.unfence_shard(text) is 'Lets writers in again.';
+comment on function ops.unfence_shard(text) is
+    'Lets writers in again. The fence stays, open, and waits for the next move.';
 
 create or replace function ops.unfence_shards(p_tables text[])
 returns void
@@ -83,7 +89,9 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select t.tgrelid::regclass::text from pg_trigger as t where t.tgname = '_000_moving';
+    select t.tgrelid::regclass::text
+    from pg_trigger as t
+    where t.tgname = '_000_moving' and t.tgqual is null;
 $$;
 comment on function ops.fenced_shards() is 'Tables on this node that nobody may write to.';
 
