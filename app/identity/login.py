@@ -109,7 +109,7 @@ async def drop_login(connection: AsyncConnection, slug: str) -> str:
         except DependentObjectsStillExist as exc:
             raise CommandError(f"{name}: {exc.diag.message_primary}") from None
     for row in await sessions.fetchall():
-        await connection.execute("select pg_terminate_backend(%s)", row)
+        await connection.execute("select pg_terminate_backend(%s::integer)", row)
     return f"revoked {name}"
 
 
