@@ -25,6 +25,8 @@ pytestmark = pytest.mark.citus
 LET_GO_SECONDS = 3 * LEASE_SECONDS
 """The lease, and what its statement under way and those who come after it take."""
 
+COPYING = "select from pg_stat_activity where state = 'active' and query like 'COPY telemetry.%'"
+
 
 def stand_still(command: Command) -> None:
     """As it would with its machine gone: nobody closes a connection."""
@@ -154,11 +156,21 @@ def test_writers_go_on_where_the_target_stands_still(cluster: Cluster, word: str
     """Citus' copy still reads the group then, and the coordinator waits for its end."""
     cold, target = cluster.cold(), cluster.workers[2]
     cluster.does("add-worker", cluster.address(target))
+    shard_id = int(cluster.does("rebalance", "--dry-run").split()[1])
+    source = next(node for node in cluster.workers if node.port == cluster.groups()[shard_id])
+    sensor = next(one for one in range(1, 25) if cluster.group_of(one) == shard_id)
+    cluster.on(  # what takes a while to copy
+        source,
+        f"insert into telemetry.reading_{shard_id} (sensor_id, ts, value, metric_id)"
+        f" select {sensor}, now() - i * interval '20 ms', 1, 4 from generate_series(1, 500000) as i",
+    )
     with writing(cluster) as (_, direct):
         command = Command(cluster, "rebalance")
         command.wait_for(word)
         shard_id = int(command.said[-1].split()[1])
         places = cluster.groups()
+        if word == "fenced":
+            eventually(lambda: cluster.on(target, COPYING) != [])
         with frozen(target.cluster):
             status, complaint = command.end()
             assert (status, complaint.count("\n")) == (1, 1), complaint
