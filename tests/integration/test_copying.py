@@ -109,7 +109,9 @@ async def test_a_server_that_goes_away_is_a_lost_connection(
 ) -> None:
     other = await connect(database.url(), application="test")
     async with other:
-        await other.execute("select pg_terminate_backend(%s::integer)", (connection.info.backend_pid,))
+        await other.execute(
+            "select pg_terminate_backend(%s::integer)", (connection.info.backend_pid,)
+        )
     with pytest.raises(psycopg.OperationalError):
         await copy(connection, one(1), two(1))
     assert connection.closed
