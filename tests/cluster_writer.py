@@ -101,7 +101,7 @@ class Writer(threading.Thread):
 
     def _straight(self, shard_id: int, sensors: list[int], ts: datetime) -> None:
         port = self.cluster.groups()[shard_id]
-        node = next(node for node in self.cluster.workers if node.port == port)
+        node = self.cluster.worker_at(port)
         self._write(node.url(self.cluster.name), f"_{shard_id}", sensors, ts)
 
     def _try(self, key: int, sensors: list[int], write: Callable[[datetime], None]) -> None:

@@ -86,6 +86,10 @@ class Cluster(Database):
         """Two workers, and the server that may become one."""
         return self.server.workers
 
+    def worker_at(self, port: int) -> Node:
+        """The one of them that listens there."""
+        return next(node for node in self.workers if node.port == port)
+
     def address(self, node: Node) -> str:
         """As commands want it."""
         return f"127.0.0.1:{node.port}"

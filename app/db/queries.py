@@ -15,7 +15,10 @@ NAME = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
 
 @cache
 def queries(topic: str) -> dict[str, LiteralString]:
-    """All statements of a topic by name. Raises ValueError for a duplicate name."""
+    """All statements of a topic by name, without a `;` at the end, so that they can stand beside others.
+
+    Raises ValueError for a duplicate name.
+    """
     text = (QUERIES / f"{topic}.sql").read_text()
     parts = NAME.split(text)[1:]
     found: dict[str, LiteralString] = {}
@@ -23,5 +26,5 @@ def queries(topic: str) -> dict[str, LiteralString]:
         if name in found:
             raise ValueError(f"sql/queries/{topic}.sql: {name} stands there twice")
         # the text is the project's own, never a user's
-        found[name] = cast("LiteralString", statement.strip())
+        found[name] = cast("LiteralString", statement.strip().rstrip("; \n"))
     return found

@@ -172,7 +172,7 @@ class Link:
                 else:  # a COPY is one more answer to wait for
                     statements.append(await self._insert(one.target, candidates))
                 if one.target.rings:
-                    statements.append(one.target.sql["ring"].rstrip("; \n"))
+                    statements.append(one.target.sql["ring"])
 
     async def _log_and_look(self, one: "Judged") -> str:
         """The statement that logs what is stored and says what has changed since it was last asked."""
@@ -201,7 +201,7 @@ class Link:
 
     async def _said(self, target: Target, name: str, values: Mapping[str, str]) -> str:
         """One of our statements with its values; planned once, since to plan costs more than to run."""
-        text = target.sql[name].rstrip("; \n")
+        text = target.sql[name]
         if target.rings or self.connection.is_pooled:
             return text % values
         prepared = self._prepared.get((target, name))

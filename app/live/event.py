@@ -157,7 +157,7 @@ async def read_events(
 
 def events_question(*, after: int, gaps: list[int], count: int) -> str:
     """The statement of `outbox_events` for all tenants, with its parameters in it."""
-    return SQL["outbox_events"].rstrip("; \n") % {
+    return SQL["outbox_events"] % {
         "after": after,
         "gaps": literal(gaps),
         "tenant_id": "null",

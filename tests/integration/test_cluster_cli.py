@@ -47,7 +47,7 @@ def test_status_tells_nodes_groups_and_sizes(cluster: Cluster) -> None:
 
 def test_status_names_a_node_that_is_down_and_what_is_not_built(cluster: Cluster) -> None:
     shard_id, port = next(iter(cluster.groups().items()))
-    node = next(node for node in cluster.workers if node.port == port)
+    node = cluster.worker_at(port)
     cluster.on(node, f"delete from ops.applied where shard_id = {shard_id}")
     status = cluster.status()
     assert not status["is_complete"]

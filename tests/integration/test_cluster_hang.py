@@ -140,7 +140,7 @@ def test_a_move_is_given_up_where_a_server_stands_still(cluster: Cluster) -> Non
         command.wait_for("fenced")
         shard_id = int(command.said[-1].split()[1])
         places = cluster.groups()
-        source = next(node for node in cluster.workers if node.port == places[shard_id])
+        source = cluster.worker_at(places[shard_id])
         with frozen(source.cluster):
             status, complaint = command.end()
             assert status == 1
@@ -157,7 +157,7 @@ def test_writers_go_on_where_the_target_stands_still(cluster: Cluster, word: str
     cold, target = cluster.cold(), cluster.workers[2]
     cluster.does("add-worker", cluster.address(target))
     shard_id = int(cluster.does("rebalance", "--dry-run").split()[1])
-    source = next(node for node in cluster.workers if node.port == cluster.groups()[shard_id])
+    source = cluster.worker_at(cluster.groups()[shard_id])
     sensor = next(one for one in range(1, 25) if cluster.group_of(one) == shard_id)
     cluster.on(  # what takes a while to copy
         source,

@@ -82,7 +82,7 @@ def test_a_move_that_was_cut_off_is_seen_and_keeps_the_archive_waiting(cluster: 
     assert cluster.headwater("status").exit_code == 3
     (move,) = cluster.status()["moves"]
     port = cluster.groups()[move["shard_id"]]
-    node = next(node for node in cluster.workers if node.port == port)
+    node = cluster.worker_at(port)
     with pytest.raises(psycopg.Error) as refused:
         cluster.on(node, f"delete from telemetry.reading_{move['shard_id']}")
     assert is_moving(refused.value)
@@ -161,11 +161,8 @@ def test_a_server_killed_in_the_middle(cluster: Cluster, who: str) -> None:
         command = Command(cluster, "rebalance")
         command.wait_for("fenced")
         shard_id = int(command.said[-1].split()[1])
-        victim = next(
-            node
-            for node in cluster.workers
-            if node.port == (places[shard_id] if who == "source" else cluster.workers[2].port)
-        )
+        source = cluster.worker_at(places[shard_id])
+        victim = source if who == "source" else cluster.workers[2]
         victim.kill9()
         status, complaint = command.end()
         assert status == 1
@@ -175,8 +172,6 @@ def test_a_server_killed_in_the_middle(cluster: Cluster, who: str) -> None:
         states = {node["node"]: node["is_up"] for node in cluster.status()["nodes"]}
         assert states[cluster.address(victim)] is False
         if who == "target":  # the source's writers need not wait until it is back
-            port = places[shard_id]
-            source = next(node for node in cluster.workers if node.port == port)
             assert cluster.on(source, "select * from ops.fenced_shards()") == []
         victim.start()
         cluster.does("rebalance")

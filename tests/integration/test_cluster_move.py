@@ -63,7 +63,7 @@ def test_other_groups_are_written_to_as_fast_while_one_moves(cluster: Cluster) -
 
     def write(sensor: int, shard_id: int) -> None:
         port = cluster.groups()[shard_id]
-        node = next(node for node in cluster.workers if node.port == port)
+        node = cluster.worker_at(port)
         with psycopg.connect(node.url(cluster.name), autocommit=True) as conn:
             while not done.is_set():
                 conn.execute(
